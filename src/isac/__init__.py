@@ -1,0 +1,1 @@
+"""Sharing server of an election ISAC."""

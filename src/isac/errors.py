@@ -1,0 +1,84 @@
+"""Everything that can go wrong, in the domain's words. Knows no HTTP library.
+
+A class's docstring is its title, `status` the HTTP status it is answered with and `exit_code` the command line's. `detail` is
+what the caller may read; the cause (`raise … from`) is what only we may read.
+"""
+
+
+class IsacError(Exception):
+    """Something went wrong"""
+
+    status = 500
+    #: 1 something refused or held, 2 usage, 3 surroundings: port, disk, database
+    exit_code = 1
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    @property
+    def title(self) -> str:
+        return (type(self).__doc__ or "").splitlines()[0]
+
+
+class BadRequest(IsacError):
+    """The request cannot be understood"""
+
+    status = 400
+    exit_code = 2
+
+
+class Unauthorized(IsacError):
+    """A valid key is needed"""
+
+    status = 401
+
+
+class Forbidden(IsacError):
+    """This key may not do that"""
+
+    status = 403
+
+
+class NotFound(IsacError):
+    """No such resource"""
+
+    status = 404
+
+
+class NotAcceptable(IsacError):
+    """None of the accepted media types can be served"""
+
+    status = 406
+
+
+class TooLarge(IsacError):
+    """The request body is larger than max_content_length"""
+
+    status = 413
+
+
+class UnsupportedMediaType(IsacError):
+    """The media type of the request body is not supported"""
+
+    status = 415
+
+
+class Unprocessable(IsacError):
+    """The request is well formed, but nothing in it can be processed"""
+
+    status = 422
+
+
+class Invalid(IsacError):
+    """A file or an argument is not what it should be"""
+
+    status = 400
+    exit_code = 2
+
+
+class Surroundings(IsacError):
+    """Something that this program needs is missing around it"""
+
+    status = 503
+    exit_code = 3

@@ -1,0 +1,1 @@
+"""Ways in. Every entry ends in intake.take_in."""

@@ -1,0 +1,1 @@
+"""What may happen to an object: facts in, a verdict with its reason out. Pure."""

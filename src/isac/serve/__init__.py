@@ -1,0 +1,1 @@
+"""Ways out: the TAXII 2.1 server."""
