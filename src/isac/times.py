@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:([Zz])|([+\- ])(\d\d):?(\d\d))", re.ASCII
 )
@@ -47,3 +48,8 @@ def read(text: str) -> datetime:
         except OverflowError as error:
             raise ValueError(f"beyond the years 1 to 9999: {text[:40]!r}") from error
     return instant
+
+
+def from_nanoseconds(nanoseconds: int) -> datetime:
+    """The instant that many nanoseconds after 1970, cut down to microseconds."""
+    return _EPOCH + timedelta(microseconds=nanoseconds // 1000)

@@ -1,0 +1,15 @@
+"""${message}."""
+
+from alembic import op
+
+revision = ${repr(up_revision)}
+down_revision = ${repr(down_revision)}
+
+
+def upgrade() -> None:
+    op.execute(
+        """
+        SET LOCAL lock_timeout = '4s';
+        SET LOCAL statement_timeout = '5s';
+        """
+    )

@@ -1,0 +1,29 @@
+"""Settings: ISAC_* in the environment, read once, frozen. `docs/settings.md` lists every one."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What an operator may set; every setting has a default, so that `isac serve` runs with none."""
+
+    model_config = SettingsConfigDict(env_prefix="ISAC_", frozen=True, extra="ignore")
+
+    # Empty: PostgreSQL out of the wheel, for trying and testing. Production names its own, ≥ 16.
+    database_url: str = ""
+
+    # Where the embedded PostgreSQL keeps its data: beside where one works, so that two checkouts do not meet.
+    home: Path = Path("var")
+
+    # Loopback, because TLS is the reverse proxy's until a certificate is set up.
+    host: str = "127.0.0.1"
+
+    port: int = Field(default=8000, ge=0, le=65535)
+
+    # One worker serves 1,150 members that poll every minute many times over; more use more cores.
+    workers: int = Field(default=1, ge=1, le=64)
+
+    # Of a POST body, in octets (TAXII 2.1 §4.2.1): an ATT&CK bundle has 50 MB.
+    max_content_length: int = Field(default=100 * 1024 * 1024, gt=0)

@@ -1,0 +1,111 @@
+"""Reads tables: CSV as feeds publish it (RFC 4180 and what they make of it), by the names in the header.
+
+Never by position: a column that a publisher inserts (ThreatFox did) changes nothing. The delimiter is the one that
+makes the header's names appear: comma, semicolon, tab or bar.
+"""
+
+import csv
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+
+from isac.errors import Invalid
+from isac.formats.found import Found, Unreadable, decode, read_fields, unreadable
+
+# The library's default of 131,072 characters loses rows with a long cell. As large as an object may be at all.
+csv.field_size_limit(1 << 20)
+# Lines are kept in memory, for looking ahead.
+_MAX_LINES = 5_000_000
+# A quotation mark that is never closed must not swallow the rest of the file: so far is looked for its end, …
+_MAX_LINES_OF_ROW = 5_000
+# … and in a whole file not more than so many lines in vain.
+_MAX_LINES_IN_VAIN = 1_000_000
+_DELIMITERS = (",", ";", "\t", "|")
+
+
+def read(
+    data: bytes, columns: Mapping[str, str | Sequence[str]], kind: str | None = None
+) -> Iterator[Found | Unreadable]:
+    """Every row that is neither blank nor a comment (#) gives Found or Unreadable.
+
+    `columns` maps our fields (`found.FIELDS`) to names in the header, which may stand in a comment line. Raises Invalid
+    at once if the header or one of its columns is missing.
+    """
+    lines = [*itertools.islice(decode(data), _MAX_LINES + 1)]
+    if len(lines) > _MAX_LINES:
+        raise Invalid(f"The table has more than {_MAX_LINES:,} lines; cut it into smaller files.")
+    wanted = {field: [names] if isinstance(names, str) else list(names) for field, names in columns.items()}
+    at, delimiter, header = _header(lines, [name for names in wanted.values() for name in names])
+    places = {field: [header.index(_plain(name)) for name in names] for field, names in wanted.items()}
+    return _rows(lines, at + 1, delimiter, len(header), places, kind)
+
+
+def _rows(
+    lines: list[str], at: int, delimiter: str, width: int, places: Mapping[str, list[int]], kind: str | None
+) -> Iterator[Found | Unreadable]:
+    patience = _MAX_LINES_IN_VAIN
+    while at < len(lines):
+        line, number = lines[at], at + 1
+        if _is_comment(line):
+            at += 1
+            continue
+        row, height = _row(lines, at, delimiter, min(_MAX_LINES_OF_ROW, patience))
+        if row is not None and len(row) >= width and not any(row[width:]):
+            texts = {field: [row[place] for place in found] for field, found in places.items()}
+            yield from read_fields(number, texts, kind, line)
+            at += height
+            continue
+        # The next line may be a good row: of this one only its first line is lost.
+        at += 1
+        patience = max(1, patience - height)
+        if row is None:
+            yield unreadable(number, line, "a quotation mark is not closed, or a cell is too long")
+        else:
+            yield unreadable(number, line, f"the row has {len(row)} cells, and the header {width}")
+
+
+def _row(lines: list[str], at: int, delimiter: str, reach: int) -> tuple[list[str] | None, int]:
+    """The cells of the row that begins there, and how many lines it took; None if it does not end within reach."""
+    marks = lines[at].count('"')
+    if not marks:
+        return lines[at].split(delimiter), 1
+    window = (f"{lines[i]}\n" for i in range(at, min(at + (reach if marks % 2 else 1), len(lines))))
+    strict = csv.reader(window, delimiter=delimiter, skipinitialspace=True, strict=True)
+    try:
+        return next(strict), strict.line_num
+    except csv.Error:
+        pass
+    # Sloppy marks, such as a blank after the closing one, are taken as long as they stay within the line.
+    try:
+        row = next(csv.reader([f"{lines[at]}\n"], delimiter=delimiter, skipinitialspace=True))
+    except csv.Error:
+        return None, strict.line_num
+    return (None, strict.line_num) if row[-1].endswith("\n") else (row, 1)
+
+
+def _header(lines: list[str], wanted: list[str]) -> tuple[int, str, list[str]]:
+    """Line index, delimiter and names: the line that has most of the wanted ones, of the comments and the first row."""
+    best: tuple[int, str, list[str]] = (-1, ",", [])
+    missing = wanted
+    for at, line in enumerate(lines):
+        for delimiter in _DELIMITERS:
+            names = [_plain(name) for name in _row([line.lstrip("# ")], 0, delimiter, reach=1)[0] or ()]
+            lacking = [name for name in wanted if _plain(name) not in names]
+            if len(lacking) < len(missing):
+                best, missing = (at, delimiter, names), lacking
+        if not missing or not _is_comment(line):
+            break
+    if missing:
+        header = ", ".join(best[2]) or next((line for line in lines if not _is_comment(line)), "nowhere")
+        raise Invalid(
+            f"The table has no column {', '.join(dict.fromkeys(missing))} (its header is {header[:300]}); correct "
+            "`columns`, or ask the publisher what changed."
+        )
+    return best
+
+
+def _plain(name: str) -> str:
+    return name.strip().strip('"').strip().lower()
+
+
+def _is_comment(line: str) -> bool:
+    return line.lstrip()[:1] in ("", "#")

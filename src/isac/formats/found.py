@@ -1,0 +1,218 @@
+"""What a list that is not STIX says: values with their context, and lines that cannot be read, each with its reason.
+
+This is the one place that names the fields which a feed's `columns` may map (FIELDS) and says how their texts are read.
+"""
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from isac import times
+from isac.stix.observables import KINDS, Observable, recognize
+
+#: our field → what its column holds. One column or a list of them: `value`, `labels` and `references` take all, the
+#: others the first that is filled in.
+FIELDS: Mapping[str, str] = {
+    "value": "the observable, or several hashes of one file; the only field that must be mapped",
+    "kind": "what the value is, such as `ip:port`, `domain`, `md5_hash`; without it the form of the value tells",
+    "first_seen": "when the source saw it first; ISO 8601 alone, UTC unless it says otherwise",
+    "last_seen": "stands in where `first_seen` is empty",
+    "valid_until": "when the source stops vouching for it",
+    "name": "a short title, such as the malware family",
+    "description": "words for analysts",
+    "labels": "tags, split at commas and semicolons",
+    "compromised": "yes, true or 1: somebody's hacked host, labelled `compromised`; not to be blocked blindly",
+    "confidence": "0 to 100, or low, medium, high",
+    "references": "web addresses anywhere in the text",
+}
+_ALL = frozenset({"value", "labels", "references"})
+
+# None is what abuse.ch writes for nothing.
+_EMPTY = frozenset({"", "-", "none", "null", "n/a", "na", "nan"})
+_YES = frozenset({"true", "yes", "y", "1"})
+# The middle of each range in STIX 2.1 appendix A.
+_CONFIDENCE = {"low": 15, "medium": 50, "med": 50, "high": 85}
+# What sources call a kind → our name for it. A kind that is not here is refused, not guessed: `evil.zip` as a
+# `filename` would read as a domain.
+_KINDS = {
+    **{kind: kind for kind in (*KINDS, "ip", "ip:port", "domain", "domain:port", "hash", "email", "asn")},
+    "ipaddress": "ip",
+    "ip address": "ip",
+    "ipv4": "ipv4-addr",
+    "ipv6": "ipv6-addr",
+    "ip-dst": "ip",
+    "ip-src": "ip",
+    "hostname": "domain",
+    "host": "domain",
+    "fqdn": "domain",
+    "uri": "url",
+    "file": "hash",
+    "filehash": "hash",
+    "md5_hash": "md5",
+    "sha1": "sha-1",
+    "sha1_hash": "sha-1",
+    "sha256": "sha-256",
+    "sha256_hash": "sha-256",
+    "sha512": "sha-512",
+    "sha512_hash": "sha-512",
+    "filehash-md5": "md5",
+    "filehash-sha1": "sha-1",
+    "filehash-sha256": "sha-256",
+}
+_INSTANT = re.compile(
+    r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d)?(\.\d+)?)? ?(Z|UTC|[+-]\d\d:?\d\d)?", re.ASCII | re.IGNORECASE
+)
+_WEB_ADDRESS = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
+_HASHES = re.compile(r"[0-9a-f]{32,128}(?:[\s,;|]+[0-9a-f]{32,128})+", re.ASCII | re.IGNORECASE)
+_BETWEEN_HASHES = re.compile(r"[\s,;|]+")
+# Control characters but for tab and line feed; PostgreSQL takes no NUL.
+_CONTROLS = dict.fromkeys([*range(9), *range(11, 32), 127])
+_TEXT_SHOWN = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A value that a source lists, with all that it says about it."""
+
+    #: where it stands, counted from 1: line of the file, or place in a JSON list
+    line: int
+    observable: Observable
+    seen: datetime | None = None
+    name: str = ""
+    description: str = ""
+    labels: tuple[str, ...] = ()
+    #: 0 to 100
+    confidence: int | None = None
+    references: tuple[str, ...] = ()
+    #: when the source stops vouching for it
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A line, row or record that gives no value, and why."""
+
+    line: int
+    #: at most 200 characters of it, printable
+    text: str
+    #: one sentence in plain words
+    reason: str
+
+
+def unreadable(line: int, text: str, reason: str) -> Unreadable:
+    """Cuts the text down to what can be shown."""
+    cut = text if len(text) <= _TEXT_SHOWN else text[: _TEXT_SHOWN - 1] + "…"
+    return Unreadable(line, "".join(char if char.isprintable() else "\ufffd" for char in cut), reason)
+
+
+def decode(data: bytes) -> Iterator[str]:
+    """The lines of a text file without their ends. UTF-8, or UTF-16 by its mark; what is neither becomes U+FFFD."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        data = data.decode("utf-16", "replace").encode()
+    data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return (line.decode("utf-8", "replace").removesuffix("\n") for line in io.BytesIO(data))
+
+
+def observe(line: int, text: str, kind: str | None) -> Found | Unreadable:
+    """A bare value."""
+    try:
+        return Found(line, observable_of(text, kind))
+    except ValueError as error:
+        return unreadable(line, text, str(error))
+
+
+def observable_of(text: str, kind: str | None) -> Observable:
+    """As `recognize`, for texts out of a file: raises ValueError also for characters that only damage explains."""
+    if "\ufffd" in text or "\0" in text:
+        raise ValueError("it holds bytes that are no UTF-8 text, or NUL characters")
+    return recognize(text, kind)
+
+
+def kind_of(text: str) -> str | None:
+    """What `recognize` calls the kind that a source or a feed definition names; None if it is not read here."""
+    return _KINDS.get(text.strip().lower())
+
+
+def read_fields(
+    line: int, texts: Mapping[str, Sequence[str]], kind: str | None, whole: str
+) -> Iterator[Found | Unreadable]:
+    """What a row or record gives, by our fields' names.
+
+    `kind` is that of all values unless the row names one; `whole` is shown where the row cannot be read.
+    """
+    filled = {field: _filled(field, found) for field, found in texts.items()}
+    values = [part for text in filled.get("value", ()) for part in _values(text)]
+    if not values:
+        yield unreadable(line, whole, "there is no value in this row")
+        return
+    if filled.get("kind"):
+        own = filled["kind"][0]
+        kind = kind_of(own) or own
+    context = _context(filled)
+    for value in values:
+        try:
+            yield Found(line, observable_of(value, kind), *context)
+        except ValueError as error:
+            yield unreadable(line, value, str(error))
+
+
+def instant(text: str) -> datetime | None:
+    """ISO 8601 date or time, UTC unless it says otherwise. Anything else, such as 3/4/2023, is not guessed: None."""
+    found = _INSTANT.fullmatch(text)
+    if not found:
+        return None
+    day, minute, second, fraction, zone = found.groups()
+    zone = "Z" if zone is None or zone.upper() in ("Z", "UTC") else zone
+    try:
+        return times.read(f"{day}T{minute or '00:00'}{second or ':00'}{fraction or ''}{zone}")
+    except ValueError:
+        return None
+
+
+def _filled(field: str, texts: Sequence[str]) -> list[str]:
+    # A control character inside the value is damage, which its reader must see.
+    cleaned = (text if text.isprintable() or field == "value" else text.translate(_CONTROLS) for text in texts)
+    filled = [text for text in map(str.strip, cleaned) if text.lower() not in _EMPTY]
+    return filled if field in _ALL else filled[:1]
+
+
+def _values(text: str) -> list[str]:
+    """Usually itself; the hashes where a cell holds several of one file."""
+    return _BETWEEN_HASHES.split(text) if _HASHES.fullmatch(text) else [text]
+
+
+def _context(
+    filled: Mapping[str, list[str]],
+) -> tuple[datetime | None, str, str, tuple[str, ...], int | None, tuple[str, ...], datetime | None]:
+    """The fields of Found after its observable, in their order."""
+
+    def one(field: str) -> str:
+        return "".join(filled.get(field, ()))
+
+    labels = [label.strip() for text in filled.get("labels", ()) for label in re.split("[,;]", text)]
+    if one("compromised").lower() in _YES:
+        labels.append("compromised")
+    return (
+        instant(one("first_seen")) or instant(one("last_seen")),
+        " ".join(one("name").split()),
+        one("description"),
+        tuple(dict.fromkeys(label for label in labels if label.lower() not in _EMPTY)),
+        _confidence(one("confidence")),
+        tuple(dict.fromkeys(_web_addresses(filled.get("references", ())))),
+        instant(one("valid_until")),
+    )
+
+
+def _confidence(text: str) -> int | None:
+    digits = text.removesuffix("%").strip()
+    if digits.isascii() and digits.isdigit() and len(digits) <= 3 and int(digits) <= 100:
+        return int(digits)
+    return _CONFIDENCE.get(text.lower())
+
+
+def _web_addresses(texts: Sequence[str]) -> Iterator[str]:
+    for text in texts:
+        # A comma or semicolon at the end parts one address from the next.
+        yield from (address.rstrip(".,;)") for address in _WEB_ADDRESS.findall(text))

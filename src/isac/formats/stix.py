@@ -1,0 +1,91 @@
+"""Cuts what arrives as STIX into its objects' own bytes: bundle (STIX 2.1 §8), envelope (TAXII 2.1 §3.7), list, object.
+
+It recognizes what is taken for STIX 2.1 and is not, and says what to do. The objects are judged by `stix.objects`.
+"""
+
+import re
+
+from isac.errors import Invalid
+from isac.formats.cutting import BLANKS, BOM, elements, lines, members, not_json
+
+# Where the name of an XML root stands: after a prolog, comments and a license text.
+_HEAD = 64 * 1024
+_MISP = re.compile(rb'\{\s*"Event"\s*:')
+_ELEVATOR = "convert it with stix2-elevator (OASIS) and send the result"
+_SHAPES = "send a bundle, a TAXII envelope or a list of objects"
+
+
+def split(data: bytes) -> list[bytes]:
+    """The objects of a STIX 2.1 file, verbatim and in order. JSON lines of bundles or objects are taken too.
+
+    A piece may be anything, even no JSON: one bad object never costs its batch, whoever reads the pieces says what is
+    wrong with it. Raises Invalid, in one sentence with what to do, if the text as a whole is no STIX 2.1.
+    """
+    text = data.removeprefix(BOM).strip(BLANKS)
+    if text[:1] == b"{":
+        several = lines(text)
+        return _of_lines(several) if several else _of_object(text)
+    if text[:1] == b"[":
+        return _of_list(text)
+    raise _no_json(text)
+
+
+def _of_object(text: bytes) -> list[bytes]:
+    found = members(text)
+    if found.get("type") not in (None, b'"bundle"'):
+        # An object by itself. Observed data of STIX 2.0 has `objects` too: no list, and none of our business here.
+        return [text]
+    objects = found.get("objects")
+    if objects is None:
+        return _without_objects(found)
+    if objects[:1] != b"[":
+        raise Invalid("`objects` is not a list; put the objects between [ and ].")
+    if found.get("spec_version") == b'"2.0"' and b'"spec_version"' not in objects:
+        raise Invalid("This is a STIX 2.0 bundle, and this server reads STIX 2.1; ask the sender for the 2.1 version.")
+    return elements(objects)
+
+
+def _of_lines(several: list[tuple[int, bytes]]) -> list[bytes]:
+    """Line by line; the first shows what the file is, and a later one that is no STIX is a piece, refused by itself."""
+    pieces: list[bytes] = []
+    for number, line in several:
+        try:
+            pieces += _of_object(line) if line[:1] == b"{" else [line]
+        except Invalid:
+            if number == 1:
+                raise
+            pieces.append(line)
+    return pieces
+
+
+def _without_objects(found: dict[str, bytes]) -> list[bytes]:
+    if not found or (found.keys() <= {"more", "next"}):
+        return []  # the empty envelope, whose `objects` must be left out (TAXII 2.1 §3.7)
+    if "stix_header" in found or (b"STIXPackage-" in found.get("id", b"") and b"1." in found.get("version", b"")):
+        raise Invalid(f"This is STIX 1.x written as JSON, and this server reads STIX 2.1; {_ELEVATOR}.")
+    if "Event" in found or "Attribute" in found or _MISP.search(found.get("response", b"")[:_HEAD]):
+        raise Invalid("This is a MISP event, which is not read yet; export it from MISP as STIX 2.1 and send that.")
+    names = ", ".join(f"`{name[:40]}`" for name in list(found)[:5])
+    raise Invalid(f"There is no `objects` in this file (but {names}); {_SHAPES}.")
+
+
+def _of_list(text: bytes) -> list[bytes]:
+    pieces = elements(text)
+    if any(_MISP.match(piece) for piece in pieces[:1]):
+        raise Invalid("This is a list of MISP events, which are not read yet; export them as STIX 2.1 and send that.")
+    if pieces and not any(piece[:1] == b"{" for piece in pieces):
+        raise Invalid(f"There is no object in this list; {_SHAPES}.")
+    return pieces
+
+
+def _no_json(text: bytes) -> Invalid:
+    if not text:
+        return Invalid(f"The file is empty; {_SHAPES}.")
+    if text[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return Invalid("This file is in UTF-16; save it as UTF-8.")
+    if text[:1] == b"<":
+        head = text[:_HEAD]
+        if b"STIX_Package" in head or b"stix.mitre.org" in head:
+            return Invalid(f"This is STIX 1.x in XML, and this server reads STIX 2.1; {_ELEVATOR}.")
+        return Invalid("This is XML or a web page, and not STIX 2.1 (JSON); check where it was downloaded from.")
+    return not_json(text, 0, "a STIX file begins with { or [")

@@ -1,0 +1,76 @@
+"""Reads plain lists: one value a line, as block lists, hosts files, AdGuard and dnsmasq lists and score tables come."""
+
+import ipaddress
+import re
+from collections.abc import Iterator
+
+from isac.formats.found import Found, Unreadable, decode, observe, unreadable
+from isac.stix.observables import refang
+
+# Longer than any URL that a browser takes; a line beyond is a file that is no list.
+MAX_LINE = 8192
+
+_COMMENT = ("#", ";", "//", "!")
+# A comment behind a value stands after a blank: `#` is a part of URLs, `;` and `!` too.
+_TRAILING_COMMENT = re.compile(r"(?<=\S)\s++(?:#|;|//|!).*")
+_ADGUARD = re.compile(r"\|\|([^/^$*|\s]+)\^(?:\$(?:important|all|document|doc|popup))?")
+_DNSMASQ = re.compile(r"(?:server|address|local)=/([^/\s]+)/\S*")
+# Where hosts files and sinkholes send a name.
+_SINKS = frozenset({"0.0.0.0", "127.0.0.1", "::", "::1"})  # noqa: S104
+_HOST_NAME = re.compile(r"(?=.*[a-z])[\w-]+(?:\.[\w-]+)+\.?", re.IGNORECASE)
+_RANGE = re.compile(r"([0-9a-f.:]{2,45})\s*-\s*([0-9a-f.:]{2,45})", re.IGNORECASE)
+_NETWORKS_SHOWN = 3
+
+
+def read(data: bytes, kind: str | None = None) -> Iterator[Found | Unreadable]:
+    """Every line that is neither blank nor a comment gives Found or Unreadable; a hosts line one for each name."""
+    for number, line in enumerate(decode(data), start=1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith(_COMMENT):
+            continue
+        if len(stripped) > MAX_LINE:
+            yield unreadable(number, stripped, f"the line is longer than {MAX_LINE} characters")
+        else:
+            yield from _read_line(number, _TRAILING_COMMENT.sub("", stripped), kind)
+
+
+def _read_line(number: int, line: str, kind: str | None) -> Iterator[Found | Unreadable]:
+    rule = _ADGUARD.fullmatch(line) or _DNSMASQ.fullmatch(line)
+    if rule:
+        yield observe(number, rule[1], kind)
+        return
+    if line.startswith(("||", "@@", "|http")):
+        yield unreadable(number, line, "this filter rule is an exception, or holds under conditions only")
+        return
+    networks = _networks(line)
+    if networks:
+        yield _of_networks(number, line, networks, kind)
+        return
+    value, *columns = (refang(line) if "[" in line or "(" in line else line).split() or [line]
+    if columns and value in _SINKS and _HOST_NAME.fullmatch(columns[0]):
+        yield from (observe(number, name, kind) for name in columns)
+    elif columns and "://" in value and "\t" not in line:
+        yield unreadable(
+            number, line, "there is a blank inside the URL, or a column after it; put a tab between columns"
+        )
+    else:
+        yield observe(number, value, kind)
+
+
+def _networks(line: str) -> list[str]:
+    """Of a range of addresses, first-last; empty if the line is none. `a.b-c.de` looks like one and is a domain."""
+    between = _RANGE.fullmatch(line)
+    if not between:
+        return []
+    try:
+        first, last = ipaddress.ip_address(between[1]), ipaddress.ip_address(between[2])
+        return [str(network) for network in ipaddress.summarize_address_range(first, last)]
+    except (ValueError, TypeError):
+        return []
+
+
+def _of_networks(number: int, line: str, networks: list[str], kind: str | None) -> Found | Unreadable:
+    if len(networks) == 1:
+        return observe(number, networks[0], kind)
+    shown = ", ".join(networks[:_NETWORKS_SHOWN]) + (" …" if len(networks) > _NETWORKS_SHOWN else "")
+    return unreadable(number, line, f"the range is {len(networks)} networks; give each a line of its own: {shown}")

@@ -1,0 +1,261 @@
+"""The one way in: every entry ends in `take_in` (design: «The road»).
+
+pieces → accept → screen → weigh → put: each object is taken, held or refused with its reason, and one bad object never
+costs its batch. A batch is one transaction of at most 2,000 objects, each id at most once.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from isac import times
+from isac.errors import Invalid
+from isac.policy.actors import Actor, Audience
+from isac.policy.admit import Admission, Arrival, Move, Poster
+from isac.policy.screen import COMPANIONS, Hold, Refusal, Survey, default_tlp, screen, survey, tlp_of
+from isac.stix.markings import TLP
+from isac.stix.objects import Object, accept
+from isac.store import audit, facts, log, submissions
+from isac.store.database import Connection, Pool
+from isac.store.submissions import Counts, Holding
+
+#: longer lists are left out of the status, whose counts stay exact
+LINES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One hand-over: objects as their own bytes, for one audience."""
+
+    pieces: Sequence[bytes]
+    audience: Audience
+    #: who hands it in, in words
+    source: str
+    #: of what comes unmarked; None: what the audience's kind asks for
+    tlp: TLP | None = None
+    #: documentation addresses are welcome
+    sample: bool = False
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a submission: `id` is its public one, the lists are lines of the status resource."""
+
+    id: str
+    counts: Counts = field(default_factory=Counts)
+    successes: list[dict[str, str]] = field(default_factory=list)
+    failures: list[dict[str, str]] = field(default_factory=list)
+    pendings: list[dict[str, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """One transaction's worth: what enters, what is held, what is refused."""
+
+    arrivals: list[Arrival] = field(default_factory=list)
+    holdings: list[Holding] = field(default_factory=list)
+    refusals: list[dict[str, str]] = field(default_factory=list)
+    pieces: int = 0
+
+
+async def take_in(
+    pool: Pool,
+    submission: Submission,
+    asking: Actor,
+    *,
+    free: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Outcome:
+    """Take a submission in and answer what became of it; `progress` hears of each batch's size.
+
+    What was committed stays when the rest is cut off; handing the same in again changes nothing that is there. `free`
+    is the sandbox's road: everything well-formed is released at once.
+    """
+    now = times.now()
+    default = submission.tlp if submission.tlp is not None else default_tlp(submission.audience)
+    async with pool.connection() as conn:
+        producer = (await facts.producers(conn, [asking.identity]))[asking.identity]
+        poster = Poster(asking, producer, free)
+        known = await asyncio.to_thread(_survey, submission.pieces, default)
+        await _learn_stored(conn, known)
+        pk, public_id = await submissions.begin(conn, asking, submission.audience.pk, submission.source, now)
+        await audit.record(conn, asking.key_id, "submit", public_id, submission.audience.code, now)
+        outcome = Outcome(public_id)
+        road = _Road(submission, poster, known, default, now)
+        batches = road.batches()
+        coming = asyncio.create_task(asyncio.to_thread(next, batches, None))
+        while (batch := await coming) is not None:
+            # The next batch is read while PostgreSQL writes this one.
+            coming = asyncio.create_task(asyncio.to_thread(next, batches, None))
+            await _write(conn, batch, submission.audience, poster, pk, outcome)
+            progress(batch.pieces)
+        await submissions.complete(conn, pk, _report(outcome), times.now())
+    return outcome
+
+
+def _survey(pieces: Iterable[bytes], default: TLP) -> Survey:
+    return survey(_bodies(pieces), default)
+
+
+def _bodies(pieces: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    for piece in pieces:
+        try:
+            body = orjson.loads(piece)
+        except orjson.JSONDecodeError:
+            continue  # it is refused, with its reason, when its turn comes
+        if isinstance(body, dict):
+            yield body
+
+
+async def _learn_stored(conn: Connection, known: Survey) -> None:
+    """What the stored marking definitions say of those ids that the submission does not define itself."""
+    rows = await facts.fetch(
+        conn,
+        """SELECT v.raw FROM versions v JOIN objects o ON o.pk = v.object
+           WHERE o.stix_id = ANY(%s) AND v.type = 'marking-definition'""",
+        (list(known.marked - known.understood.keys()),),
+    )
+    for (raw,) in rows:
+        known.learn(orjson.loads(raw))
+
+
+@dataclass(slots=True)
+class _Road:
+    """The pure part of the road, run beside the event loop."""
+
+    submission: Submission
+    poster: Poster
+    known: Survey
+    default: TLP
+    now: datetime
+
+    def batches(self) -> Iterator[_Batch]:
+        """The submission, companions first (clients want markings before what they mark), an id once in each batch."""
+        pieces = sorted(self.submission.pieces, key=_is_no_companion)
+        batch, ids = _Batch(), set[str]()
+        for piece in pieces:
+            try:
+                seen = accept(piece)
+            except Invalid as error:
+                self._refuse(batch, piece, error.detail)
+                seen = None
+            if batch.pieces >= log.BATCH or (seen is not None and seen.id in ids):
+                yield batch
+                batch, ids = _Batch(), set()
+            batch.pieces += 1
+            if seen is not None:
+                ids.add(seen.id)
+                self._judge(batch, seen)
+        if batch.pieces:
+            yield batch
+
+    def _judge(self, batch: _Batch, seen: Object) -> None:
+        verdict = None if self.poster.free else screen(seen, self.known, self.now, sample=self.submission.sample)
+        if isinstance(verdict, Refusal):
+            batch.refusals.append(_line(seen.id, seen.version, verdict.reason, self.now))
+        elif isinstance(verdict, Hold):
+            batch.holdings.append(_holding(seen.id, seen.version, seen.type, seen.raw, verdict.rule, verdict.reason))
+        else:
+            batch.arrivals.append(self._arrival(seen))
+
+    def _arrival(self, seen: Object) -> Arrival:
+        return Arrival(
+            stix_id=seen.id,
+            type=seen.type,
+            producer=seen.created_by or self.poster.actor.identity,
+            anonymous=seen.created_by is None,
+            modified=seen.modified,
+            created=seen.created,
+            version=seen.version,
+            tlp=tlp_of(seen, self.known, self.default),
+            revoked=seen.revoked,
+            valid_until=seen.valid_until,
+            raw=seen.raw,
+        )
+
+    def _refuse(self, batch: _Batch, piece: bytes, reason: str) -> None:
+        body = next(_bodies([piece]), {})
+        stix_id, version = body.get("id"), body.get("modified") or body.get("created")
+        batch.refusals.append(
+            _line(
+                stix_id if isinstance(stix_id, str) else "unknown",
+                version if isinstance(version, str) else None,
+                reason,
+                self.now,
+            )
+        )
+
+
+def _is_no_companion(piece: bytes) -> bool:
+    return not any(kind in piece for kind in _COMPANION_BYTES)
+
+
+_COMPANION_BYTES = tuple(f'"{kind}"'.encode() for kind in sorted(COMPANIONS))
+
+
+async def _write(
+    conn: Connection, batch: _Batch, audience: Audience, poster: Poster, pk: int, outcome: Outcome
+) -> None:
+    """One transaction: judge under the locks, note what is held and counted, and last the log."""
+    now = times.now()
+    by = facts.By(poster.actor.key_id, now, free=poster.free)
+    async with conn.transaction():
+        weighed = await log.weigh(conn, batch.arrivals, audience, poster)
+        judged = list(zip(batch.arrivals, weighed.admissions, strict=True))
+        holdings = [
+            *batch.holdings,
+            *(_held(arrival, verdict) for arrival, verdict in judged if verdict.move is Move.HOLD),
+        ]
+        failures = [*batch.refusals, *_refused(judged, now)]
+        repeated = sum(verdict.move is Move.REPEAT for _, verdict in judged)
+        counts = Counts(
+            accepted=batch.pieces - len(holdings) - len(failures) - repeated,
+            held=len(holdings),
+            refused=len(failures),
+            repeated=repeated,
+        )
+        if holdings:
+            await submissions.hold(conn, pk, audience.pk, holdings, now)
+        await submissions.count(conn, pk, counts)
+        await log.put(conn, weighed, audience, poster, by, pk)
+    outcome.counts += counts
+    outcome.failures += failures
+    outcome.pendings += [_line(h.stix_id, h.version, h.reason, now) for h in holdings]
+    if len(outcome.successes) <= LINES:
+        outcome.successes += [
+            _line(arrival.stix_id, arrival.version, None, now)
+            for arrival, verdict in judged
+            if verdict.move not in (Move.HOLD, Move.REFUSE)
+        ]
+
+
+def _held(arrival: Arrival, verdict: Admission) -> Holding:
+    return _holding(arrival.stix_id, arrival.version, arrival.type, arrival.raw, verdict.rule, verdict.reason)
+
+
+def _holding(stix_id: str, version: str | None, kind: str, raw: bytes, rule: str, reason: str) -> Holding:
+    return Holding(stix_id, version or "", kind, rule, reason, hashlib.sha256(raw).digest(), raw)
+
+
+def _refused(judged: Iterable[tuple[Arrival, Admission]], now: datetime) -> list[dict[str, str]]:
+    return [
+        _line(arrival.stix_id, arrival.version, verdict.reason, now)
+        for arrival, verdict in judged
+        if verdict.move is Move.REFUSE
+    ]
+
+
+def _line(stix_id: str, version: str | None, message: str | None, now: datetime) -> dict[str, str]:
+    """A line of the status resource; what has no version of its own gets this hand-over's time (TAXII 2.1 §4.3)."""
+    line = {"id": stix_id, "version": version or times.taxii(now)}
+    return line | {"message": message} if message else line
+
+
+def _report(outcome: Outcome) -> dict[str, Any]:
+    lists = {"successes": outcome.successes, "failures": outcome.failures, "pendings": outcome.pendings}
+    return {name: lines for name, lines in lists.items() if 0 < len(lines) <= LINES}

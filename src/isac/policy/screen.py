@@ -1,0 +1,141 @@
+"""What may enter at all: accept, hold or refuse, each with its reason (markings, time, sample addresses).
+
+Facts come in as values; nothing here depends on who may see what (that is `admit`).
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from isac import times
+from isac.policy.actors import Audience
+from isac.stix import markings
+from isac.stix.markings import TLP
+from isac.stix.objects import Object, named
+from isac.stix.observables import documentation
+
+#: clocks differ; what is dated further ahead would starve clients whose cursor is the greatest `modified`
+AHEAD = timedelta(minutes=5)
+#: travel with what names them, so they are for everybody unless marked
+COMPANIONS = frozenset({"identity", "marking-definition", "extension-definition"})
+#: unmarked, as strict as what they name
+_SRO = frozenset({"relationship", "sighting"})
+_BANNER = re.compile(rb"(?:SECRET|CONFIDENTIAL)\s*//")
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Wait for an analyst; `rule` is short and fixed, `reason` is for people."""
+
+    rule: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Not taken; `reason` says what to do."""
+
+    reason: str
+
+
+@dataclass(slots=True)
+class Survey:
+    """What a submission's objects say of each other."""
+
+    #: the strictest TLP among the objects that name an id
+    named_by: dict[str, TLP] = field(default_factory=dict)
+    #: of each object that is marked or has the default
+    tlp: dict[str, TLP] = field(default_factory=dict)
+    #: ids of all markings, other than TLP, that the objects carry
+    marked: set[str] = field(default_factory=set)
+    #: marking definitions by id: may we pass on what they mark?
+    understood: dict[str, bool] = field(default_factory=dict)
+    classified: set[str] = field(default_factory=set)
+    #: TLP that a marking definition of another kind implies
+    implied: dict[str, TLP] = field(default_factory=dict)
+
+    def learn(self, definition: Mapping[str, Any]) -> None:
+        """Note what a marking definition, of this submission or stored, says."""
+        body = dict(definition)
+        stix_id = str(body.get("id", "")).lower()
+        self.understood[stix_id] = markings.understood(body)
+        if markings.classified(body):
+            self.classified.add(stix_id)
+        if (tlp := markings.implied(body)) is not None:
+            self.implied[stix_id] = tlp
+
+
+def survey(bodies: Iterable[dict[str, Any]], default: TLP) -> Survey:
+    """Read a whole submission once: unmarked relationships and observables are as strict as what they belong to."""
+    found = Survey()
+    unmarked: list[tuple[str, str, set[str]]] = []
+    for body in bodies:
+        kind, stix_id = body.get("type"), str(body.get("id", "")).lower()
+        if kind == "marking-definition":
+            found.learn(body)
+        marking = markings.in_force(body)
+        found.marked.update(marking.others)
+        if kind in COMPANIONS:
+            continue
+        marked = marking.tlp
+        names = named(body)
+        if marked is None and (kind in _SRO or "created" not in body):
+            unmarked.append((stix_id, str(kind), names))
+            continue
+        found.tlp[stix_id] = default if marked is None else marked
+        for name in names:
+            found.named_by[name] = max(found.named_by.get(name, TLP.CLEAR), found.tlp[stix_id])
+    # Relationships first: an observable is as strict as the relationship that names it, too.
+    for stix_id, kind, names in sorted(unmarked, key=lambda item: item[1] not in _SRO):
+        strict = [found.tlp[name] for name in names if name in found.tlp]
+        if stix_id in found.named_by:
+            strict.append(found.named_by[stix_id])
+        found.tlp[stix_id] = max(strict, default=default)
+        if kind in _SRO:
+            for name in names:
+                found.named_by[name] = max(found.named_by.get(name, TLP.CLEAR), found.tlp[stix_id])
+    return found
+
+
+def tlp_of(seen: Object, known: Survey, default: TLP) -> TLP:
+    """The one TLP of a version, fixed at intake: its strictest marking; unmarked, its company or the default."""
+    implied = [known.implied[marking] for marking in seen.marking.others if marking in known.implied]
+    if seen.marking.tlp is not None or implied:
+        return max(filter(None.__ne__, (seen.marking.tlp, *implied)), default=default)
+    if seen.type in COMPANIONS:
+        return TLP.CLEAR
+    return known.tlp.get(seen.id, default)
+
+
+def default_tlp(audience: Audience) -> TLP:
+    """Of what comes unmarked from a source without a default of its own."""
+    if audience.kind == "organization" or (audience.kind == "group" and audience.frozen):
+        return TLP.AMBER_STRICT
+    return TLP.AMBER if audience.kind == "group" else TLP.GREEN
+
+
+def screen(seen: Object, known: Survey, now: datetime, *, sample: bool) -> Hold | Refusal | None:
+    """The verdict on one object; None is «accept». `sample` sources alone may use documentation addresses."""
+    if _BANNER.search(seen.raw) and any(markings.banner(text) for text in markings.strings(seen.body)):
+        return Refusal("A classification banner stands in its text. Classified information must never be sent here.")
+    for marking in seen.marking.others:
+        if marking in known.classified:
+            return Refusal("It is marked as classified. Classified information must never be sent here.")
+    ahead = times.from_nanoseconds(max(seen.modified, seen.created or 0)) - now
+    if ahead > AHEAD:
+        return Refusal("created or modified lies more than 5 minutes in the future; set the clock and send it again.")
+    values = [observable for observable in seen.observables if not sample and documentation(observable)]
+    if values:
+        return Refusal(
+            f"{values[0].value} is reserved for documentation (RFC 5737, 3849, 2606) and names no real host."
+        )
+    for marking in seen.marking.others:
+        if not known.understood.get(marking, False):
+            return Hold("marking", f"It carries the marking {marking}, whose restrictions are not known here.")
+    if seen.type == "marking-definition" and not known.understood.get(seen.id, markings.understood(seen.body)):
+        return Hold("marking", "Its restrictions are not understood here.")
+    if ahead > timedelta(0):
+        return Hold("future", "created or modified lies in the future; it is held until then.")
+    return None

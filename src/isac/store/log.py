@@ -1,0 +1,321 @@
+"""The release log: deeds on objects, and what each writes.
+
+A deed locks its STIX ids (sorted), reads their facts, changes them and settles, all in the caller's transaction, whose
+last statement is release_batch(), the log's only writer. At most 2,000 objects a deed, so that a recall never waits
+long.
+"""
+
+import dataclasses
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from isac.errors import Forbidden, NotFound
+from isac.policy.actors import Audience, covers
+from isac.policy.admit import Admission, Arrival, Move, Poster, admit
+from isac.policy.release import Put, Settlement, settle
+from isac.stix import authored, objects
+from isac.stix.markings import TLP
+from isac.store import audit, facts
+from isac.store.database import Connection
+from isac.store.facts import By, Change, Subject
+
+#: objects a deed, so the time that the log's lock is held
+BATCH = 2000
+#: a notice tells those who had the object; later it would only tell newcomers its id
+NOTICE_TERM = timedelta(days=90)
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """Versions judged under their locks: what `put` is to write, and one admission for each, in order."""
+
+    admissions: list[Admission]
+    changes: dict[str, Change]
+    #: new versions with their producers' database keys
+    stored: list[tuple[Arrival, Change, int, Move]]
+    #: known versions that the audience is to be granted, or to have as history
+    granted: list[tuple[Change, int, Admission]]
+
+
+async def weigh(conn: Connection, arrivals: Sequence[Arrival], audience: Audience, poster: Poster) -> Weighed:
+    """Lock the arrivals' ids and judge each for the audience: release, newer or late, known, to be held or refused.
+
+    The ids differ from each other and are at most BATCH. What the caller keeps of the verdicts it writes between this
+    and `put`, so that the log's lock is the last that is taken.
+    """
+    creators = await facts.creators(conn, {arrival.producer for arrival in arrivals})
+    changes = await facts.lock(conn, [arrival.stix_id for arrival in arrivals])
+    same = await facts.compare(conn, arrivals, changes, creators)
+    weighed = Weighed([], changes, [], [])
+    for arrival in arrivals:
+        change, (producer, organization) = changes[arrival.stix_id], creators[arrival.producer]
+        admission = admit(
+            arrival,
+            producer,
+            change.facts,
+            audience,
+            poster,
+            member=organization not in (None, poster.actor.organization),
+            same=same.get(arrival.stix_id),
+        )
+        weighed.admissions.append(admission)
+        change.lost.extend(admission.drops)
+        if admission.move in (Move.RELEASE, Move.HISTORY) and admission.version is None:
+            weighed.stored.append((arrival, change, producer, admission.move))
+        elif admission.move in (Move.GRANT, Move.HISTORY):
+            weighed.granted.append((change, producer, admission))
+    return weighed
+
+
+async def put(
+    conn: Connection, weighed: Weighed, audience: Audience, poster: Poster, by: By, submission: int | None = None
+) -> None:
+    """Write what was weighed: versions, grants, rows. What is held or refused is not stored here."""
+    await facts.add_versions(conn, weighed.stored, audience, poster, submission)
+    for change, _, admission in weighed.granted:
+        await facts.allow_known(conn, change, admission, audience)
+    new = [(change, producer) for _, change, producer, move in weighed.stored if move is Move.RELEASE]
+    new += [(change, producer) for change, producer, admission in weighed.granted if admission.move is Move.GRANT]
+    await facts.add_grants(conn, new, audience, by)
+    await _settle(conn, weighed.changes.values(), by)
+
+
+async def widen(conn: Connection, subject: Subject, audience: Audience, by: By) -> None:
+    """Give a known object to a further audience as well; the grants that it has stay, covered or not.
+
+    Raises NotFound for an object that is not stored, Forbidden where its TLP rules the audience out.
+    """
+    change = await facts.one(conn, subject)
+    await facts.grant_known(conn, change, subject, audience, by)
+    await audit.record(conn, by.actor, "release", subject.stix_id, by.reason or audience.code, by.at)
+    await _settle(conn, [change], by)
+
+
+async def narrow(conn: Connection, subject: Subject, wide: Audience, narrower: Audience, by: By) -> None:
+    """Take an object back from one audience and give it to a narrower one, in one deed."""
+    change = await facts.one(conn, subject)
+    await facts.take_grant(conn, change, subject, wide)
+    await facts.grant_known(conn, change, subject, narrower, by)
+    await audit.record(conn, by.actor, "narrow", subject.stix_id, by.reason or f"{wide.code} to {narrower.code}", by.at)
+    await _settle(conn, [change], by)
+
+
+async def withdraw(conn: Connection, subject: Subject, audience: Audience, by: By) -> None:
+    """Take an object back from an audience: a notice stands there instead.
+
+    An object of ours is revoked instead of losing its last grant. Raises NotFound where the audience has no grant.
+    """
+    change = await facts.one(conn, subject)
+    grants = [grant for grant in change.facts.grants if grant.producer == subject.producer]
+    isac, _ = await facts.isac(conn)
+    if subject.producer == isac and [grant.audience.pk for grant in grants] == [audience.pk]:
+        await facts.add_revoked(conn, change, subject, by)
+    else:
+        await facts.take_grant(conn, change, subject, audience)
+    await audit.record(conn, by.actor, "withdraw", subject.stix_id, by.reason or audience.code, by.at)
+    await _settle(conn, [change], by)
+
+
+async def revoke(conn: Connection, subject: Subject, by: By) -> None:
+    """Publish the revoked version of an object of ours; nothing follows it. Others' objects are revoked by their
+    producers.
+
+    Raises Forbidden for an object that is not ours.
+    """
+    isac, _ = await facts.isac(conn)
+    if subject.producer != isac:
+        raise Forbidden("Only its producer revokes an object; withdraw it instead.")
+    change = await facts.one(conn, subject)
+    await facts.add_revoked(conn, change, subject, by)
+    await audit.record(conn, by.actor, "revoke", subject.stix_id, by.reason, by.at)
+    await _settle(conn, [change], by)
+
+
+async def expire(conn: Connection, by: By, limit: int = BATCH) -> int:
+    """End the live rows of what is no longer valid at `by.at`, and the notices whose term is over; history stays.
+
+    Answers how many versions and notices ended; call it again until that is 0.
+    """
+    notices = await facts.fetch(
+        conn,
+        """DELETE FROM notices WHERE version IN (SELECT version FROM notices WHERE ends_at <= %s LIMIT %s)
+           RETURNING version""",
+        (by.at, limit),
+    )
+    due = await facts.fetch(
+        conn,
+        """SELECT o.stix_id FROM versions v JOIN objects o ON o.pk = v.object
+           WHERE NOT v.expired AND v.valid_until <= %s ORDER BY v.valid_until LIMIT %s""",
+        (by.at, limit),
+    )
+    changes = await facts.lock(conn, [stix_id for (stix_id,) in due])
+    ended = await facts.fetch(
+        conn,
+        "UPDATE versions SET expired = true WHERE NOT expired AND valid_until <= %s AND object = ANY(%s) RETURNING pk",
+        (by.at, [change.pk for change in changes.values()]),
+    )
+    flagged = {pk for (pk,) in ended}
+    for change in changes.values():
+        change.facts = dataclasses.replace(
+            change.facts,
+            versions=tuple(
+                dataclasses.replace(v, expired=True) if v.pk in flagged else v for v in change.facts.versions
+            ),
+        )
+    standing = await facts.fetch(
+        conn,
+        """SELECT l.seq FROM log l JOIN versions v ON v.object = l.object
+           WHERE v.pk = ANY(%s) AND l.shut_seq IS NULL""",
+        ([version for (version,) in notices],),
+    )
+    await _settle(conn, changes.values(), by, more_leaving=[(seq, True) for (seq,) in standing])
+    return len(ended) + len(notices)
+
+
+async def delete(
+    conn: Connection, subject: Subject, audience: Audience, by: By, versions: Iterable[int] | None = None
+) -> None:
+    """Delete an object, or its versions with these `modified` instants, from one audience; nothing announces it.
+
+    Where the newest version goes, the next older one returns where it had stood. Raises NotFound where the audience
+    has no such object, Forbidden while a wider audience is granted it (TAXII 2.1 §5.7).
+    """
+    change = await facts.one(conn, subject)
+    known = change.facts
+    grants = [grant for grant in known.grants if grant.producer == subject.producer]
+    if any(covers(grant.audience, audience) for grant in grants):
+        raise Forbidden("A wider audience has this object; it can only be deleted there.")
+    held = [grant for grant in grants if grant.audience.pk == audience.pk]
+    there = [v for v in known.versions if v.producer == subject.producer and not known.deleted(v.pk, audience)]
+    gone = [v for v in there if versions is None or v.modified in set(versions)]
+    if not held or not gone:
+        raise NotFound("No such object.")
+    await facts.mark_deleted(conn, change, gone, audience)
+    if len(gone) == len(there):
+        change.lost.extend(held)
+    else:
+        change.lost.extend(await facts.stood_nowhere(conn, change, grants, audience))
+    await audit.record(conn, by.actor, "delete", subject.stix_id, by.reason or audience.code, by.at)
+    await _settle(conn, [change], by, notices=False)
+
+
+async def move(conn: Connection, old: Audience, new: Audience, by: By, limit: int = BATCH) -> int:
+    """Give what `old` is granted to `new` and take it from `old`, without notices: a node was merged or re-parented.
+
+    Answers how many objects moved; call it again until that is 0.
+    """
+    rows = await facts.fetch(
+        conn,
+        "SELECT o.stix_id FROM grants g JOIN objects o ON o.pk = g.object WHERE g.audience = %s LIMIT %s",
+        (old.pk, limit),
+    )
+    changes = await facts.lock(conn, [stix_id for (stix_id,) in rows])
+    moved = [(c, g) for c in changes.values() for g in c.facts.grants if g.audience.pk == old.pk]
+    for change, grant in moved:
+        change.lost.append(grant)
+    await facts.add_grants(conn, [(change, grant.producer) for change, grant in moved], new, by)
+    await audit.record(conn, by.actor, "move", f"{old.code} to {new.code}", by.reason, by.at)
+    await _settle(conn, changes.values(), by, notices=False)
+    return len(changes)
+
+
+# ------------------------------------------------------------------------------------------------- rows, written
+
+
+async def _settle(
+    conn: Connection,
+    changes: Iterable[Change],
+    by: By,
+    *,
+    notices: bool = True,
+    more_leaving: Iterable[tuple[int, bool]] = (),
+) -> None:
+    """Settle each changed object and write the log: ends, notices, new rows, each audience's rows in one block."""
+    leaving, puts = list(more_leaving), []
+    told: list[tuple[Change, Audience, TLP]] = []
+    dropped: list[tuple[int, int, int]] = []
+    over: list[int] = []
+    for change in changes:
+        result = _settlement(change, by)
+        dropped += [(change.pk, grant.producer, grant.audience.pk) for grant in (*change.lost, *result.dropped)]
+        leaving += result.leaving
+        over += result.notices_ended
+        told += [(change, audience, tlp) for audience, tlp in result.notices if notices and not by.free]
+        puts += result.puts
+    if dropped:
+        await conn.execute(
+            """DELETE FROM grants USING unnest(%s::bigint[], %s::int[], %s::int[]) AS lost (object, producer, audience)
+               WHERE (grants.object, grants.producer, grants.audience) = (lost.object, lost.producer, lost.audience)""",
+            [list(column) for column in zip(*dropped, strict=True)],
+        )
+    if over:
+        await conn.execute("DELETE FROM notices WHERE version = ANY(%s)", (over,))
+    notes = await _notes(conn, told, by) if told else []
+    # Blocks: between two rows of one audience nobody can count the others'.
+    rows = [*sorted(notes, key=_block), *sorted(puts, key=_block)]
+    if leaving or rows:
+        await conn.execute(
+            "SELECT release_batch(%s, %s, %s, %s, %s)",
+            (
+                [seq for seq, _ in leaving],
+                [shut for _, shut in leaving],
+                [put.version for put in rows],
+                [put.audience.pk for put in rows],
+                [put.ended for put in rows],
+            ),
+        )
+
+
+def _settlement(change: Change, by: By) -> Settlement:
+    if change.lost:
+        grants = tuple(grant for grant in change.facts.grants if grant not in change.lost)
+        change.facts = dataclasses.replace(change.facts, grants=grants)
+    return settle(change.facts, change.lost, change.history, every_tlp=by.free)
+
+
+def _block(put: Put) -> int:
+    return put.audience.pk
+
+
+async def _notes(conn: Connection, told: Sequence[tuple[Change, Audience, TLP]], by: By) -> list[Put]:
+    """Store a note of ours for each audience that lost an object."""
+    isac, identity = await facts.isac(conn)
+    rows = []
+    for change, _, tlp in told:
+        note_id = f"note--{uuid.uuid4()}"
+        seen = objects.accept(
+            authored.notice(producer=identity, note_id=note_id, subject=change.stix_id, tlp=tlp, created=by.at)
+        )
+        rows.append((seen, note_id, tlp))
+    made = dict(
+        await facts.fetch(
+            conn,
+            "INSERT INTO objects (stix_id) SELECT unnest(%s::text[]) RETURNING stix_id, pk",
+            ([note_id for _, note_id, _ in rows],),
+        )
+    )
+    organization = (await facts.fetch(conn, "SELECT pk FROM organizations WHERE kind = 'isac'"))[0][0]
+    pks = await facts.copy_versions(
+        conn,
+        [
+            (
+                Arrival(
+                    note_id, "note", "", False, seen.modified, seen.created, seen.version, tlp, False, None, seen.raw
+                ),
+                made[note_id],
+                isac,
+                organization,
+                None,
+            )
+            for seen, note_id, tlp in rows
+        ],
+    )
+    await conn.execute(
+        """INSERT INTO notices (version, object, audience, ends_at)
+           SELECT version, object, audience, %s FROM unnest(%s::bigint[], %s::bigint[], %s::int[])
+                                                  AS told (version, object, audience)""",
+        (by.at + NOTICE_TERM, pks, [change.pk for change, _, _ in told], [audience.pk for _, audience, _ in told]),
+    )
+    return [Put(pk, audience) for pk, (_, audience, _) in zip(pks, told, strict=True)]

@@ -1,0 +1,288 @@
+"""What a collection shows: pages of objects, manifests, versions (TAXII 2.1 §5.3 to §5.8).
+
+A page is one statement, so one snapshot: a branch for each audience, each walking its own partial index from the
+position, merged by date_added. The default view is the rows that have not ended; history (`match[version]`) those that
+are not shut. psycopg itself, binary: SQLAlchemy would cost a millisecond a page.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from isac.errors import NotFound
+from isac.policy.actors import Actor, administers
+from isac.policy.release import winner
+from isac.store import facts, log
+from isac.store.database import Connection
+from isac.store.facts import By, Subject, fetch
+from isac.store.members import Collection
+
+#: what every object here is (STIX 2.1); match[spec_version] knows no other
+SPEC_VERSION = "2.1"
+_START = datetime(1, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """match[version] (TAXII 2.1 §3.4.1): a union of what is named."""
+
+    last: bool = True
+    first: bool = False
+    all: bool = False
+    #: exact versions, as nanoseconds since 1970
+    instants: frozenset[int] = frozenset()
+
+    @property
+    def only_last(self) -> bool:
+        return self.last and not (self.first or self.all or self.instants)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """The filters of one request. None is «any»."""
+
+    limit: int
+    added_after: datetime | None = None
+    #: of `next`: strictly after this row
+    position: datetime | None = None
+    #: in lower case
+    ids: tuple[str, ...] | None = None
+    types: tuple[str, ...] | None = None
+    versions: Versions = field(default_factory=Versions)
+    spec_versions: tuple[str, ...] | None = None
+
+    @property
+    def after(self) -> datetime:
+        """Rows start strictly after this instant."""
+        return max(self.added_after or _START, self.position or _START)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Objects as their bytes came, ascending by date_added; `first` and `last` are the dates of its ends."""
+
+    objects: list[bytes]
+    first: datetime | None
+    last: datetime | None
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A manifest record: one version."""
+
+    id: str
+    date_added: datetime
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Records, ascending by date_added in a manifest, by version in the versions of one object."""
+
+    records: list[Record]
+    first: datetime | None
+    last: datetime | None
+    more: bool
+
+
+async def page(conn: Connection, collection: Collection, query: Query) -> Page:
+    """One page of objects, at most `query.limit`, full unless it is the last."""
+    rows = await _rows(conn, collection, query, "raw")
+    more = len(rows) > query.limit
+    del rows[query.limit :]
+    return Page([row[1] for row in rows], _first(rows), _last(rows), more)
+
+
+async def manifest(conn: Connection, collection: Collection, query: Query) -> Manifest:
+    """One page of the manifest: a record for each version that `page` would give."""
+    rows = await _rows(conn, collection, query, "(SELECT stix_id FROM objects WHERE pk = object), version_text")
+    more = len(rows) > query.limit
+    del rows[query.limit :]
+    return Manifest([Record(row[1], row[0], row[2]) for row in rows], _first(rows), _last(rows), more)
+
+
+async def versions(conn: Connection, collection: Collection, stix_id: str, query: Query) -> Manifest:
+    """The versions of one object, ascending by version; `query.position` is ignored, `query.added_after` is not.
+
+    Raises NotFound where the collection has no such object.
+    """
+    rows = await fetch(
+        conn,
+        """SELECT date_added, version_text, modified FROM log
+           WHERE object = (SELECT pk FROM objects WHERE stix_id = %s) AND audience = ANY(%s) AND shut_seq IS NULL
+           ORDER BY modified, seq""",
+        (stix_id, _audiences(collection)),
+    )
+    if not rows:
+        raise NotFound("No such object.")
+    found = [row for row in rows if row[0] > query.after] if _of_this_spec(query) else []
+    records = [Record(stix_id, date_added, text) for date_added, text, _ in found[: query.limit]]
+    dates = sorted(record.date_added for record in records)
+    return Manifest(records, dates[0] if dates else None, dates[-1] if dates else None, len(found) > query.limit)
+
+
+async def exists(conn: Connection, collection: Collection, stix_id: str) -> bool:
+    """Is any version of this object in the collection, be it history?"""
+    rows = await fetch(
+        conn,
+        """SELECT FROM log WHERE object = (SELECT pk FROM objects WHERE stix_id = %s)
+                             AND audience = ANY(%s) AND shut_seq IS NULL LIMIT 1""",
+        (stix_id, _audiences(collection)),
+    )
+    return bool(rows)
+
+
+async def newest(conn: Connection, collection: Collection) -> datetime | None:
+    """date_added of the collection's newest row in the default view."""
+    latest: datetime | None = None
+    for audience in _audiences(collection):
+        for (date_added,) in await fetch(
+            conn,
+            """SELECT date_added FROM log WHERE audience = %s AND ended_seq IS NULL
+               ORDER BY date_added DESC LIMIT 1""",
+            (audience,),
+        ):
+            latest = max(latest or date_added, date_added)
+    return latest
+
+
+async def delete(
+    conn: Connection, collection: Collection, stix_id: str, wanted: Versions | None, asking: Actor, at: datetime
+) -> None:
+    """Delete an object, or the wanted versions of it, from the collection's own audience (TAXII 2.1 §5.7).
+
+    For its owner and for who administers that audience. Raises NotFound, Forbidden. Runs in the caller's transaction.
+    """
+    locked = await facts.lock(conn, [stix_id], make=False)
+    change = locked.get(stix_id)
+    shown = winner(change.facts.grants, collection.own) if change else None
+    if change is None or shown is None:
+        raise NotFound("No such object.")
+    own = (await facts.producers(conn, [asking.identity]))[asking.identity]
+    mine = [v for v in change.facts.versions if v.producer == shown.producer]
+    published = any(v.publisher == asking.organization for v in mine)
+    if not (shown.producer == own or published or administers(asking, collection.own)):
+        raise log.Forbidden("Only the object's owner or an administrator of this collection deletes it.")
+    instants = None if wanted is None else await _instants(conn, collection, change.pk, wanted)
+    await log.delete(conn, Subject(stix_id, shown.producer), collection.own, By(asking.key_id, at), instants)
+
+
+async def _instants(conn: Connection, collection: Collection, pk: int, wanted: Versions) -> frozenset[int] | None:
+    """The stored `modified` of the versions that match[version] names; None for all of them."""
+    if wanted.all:
+        return None
+    rows = await fetch(
+        conn,
+        """SELECT l.modified, v.modified FROM log l JOIN versions v ON v.pk = l.version
+           WHERE l.object = %s AND l.audience = ANY(%s) AND l.shut_seq IS NULL ORDER BY l.modified""",
+        (pk, _audiences(collection)),
+    )
+    chosen = {stored for shown, stored in rows if shown in wanted.instants}
+    if rows and wanted.first:
+        chosen.add(rows[0][1])
+    if rows and wanted.last:
+        chosen.add(rows[-1][1])
+    return frozenset(chosen)
+
+
+# ------------------------------------------------------------------------------------------------------ the statement
+
+
+async def _rows(conn: Connection, collection: Collection, query: Query, columns: str) -> list[tuple[Any, ...]]:
+    """`limit + 1` rows of (date_added, *columns): the one too many tells whether there is more."""
+    if not _of_this_spec(query):
+        return []
+    audiences = _audiences(collection)
+    objects = None
+    if query.ids is not None:
+        found = await fetch(conn, "SELECT pk FROM objects WHERE stix_id = ANY(%s)", (list(query.ids),))
+        objects = [pk for (pk,) in found]
+        if not objects:
+            return []
+    text = _statement(
+        columns,
+        len(audiences),
+        len(query.types or ()),
+        query.types is not None,
+        objects is not None,
+        _view(query.versions),
+    )
+    values: dict[str, Any] = {f"a{n}": audience for n, audience in enumerate(audiences)}
+    values |= {f"t{n}": name for n, name in enumerate(query.types or ())}
+    values |= {
+        "after": query.after,
+        "limit": query.limit + 1,
+        "objects": objects,
+        "instants": list(query.versions.instants),
+        "everywhere": audiences,
+    }
+    async with conn.cursor(binary=True) as cursor:
+        await cursor.execute(text, values)
+        return await cursor.fetchall()
+
+
+def _view(wanted: Versions) -> str:
+    """What match[version] asks of a row; {r} is its table."""
+    if wanted.only_last:
+        return "live"
+    if wanted.all:
+        return "all"
+    parts = ["last"] * wanted.last + ["first"] * wanted.first + ["instants"] * bool(wanted.instants)
+    return "+".join(parts)
+
+
+_CONDITION = {
+    "live": "ended_seq IS NULL",
+    "last": "ended_seq IS NULL",
+    "first": """NOT EXISTS (SELECT FROM log older WHERE older.object = log.object AND older.modified < log.modified
+                             AND older.audience = ANY(%(everywhere)s) AND older.shut_seq IS NULL)""",
+    "instants": "modified = ANY(%(instants)s)",
+}
+
+
+@functools.lru_cache(maxsize=512)
+def _statement(columns: str, audiences: int, types: int, typed: bool, by_object: bool, view: str) -> str:
+    """The page's SQL. Nothing of the request enters the text: values travel apart, and `columns` is one of ours."""
+    chosen = " OR ".join(f"({_CONDITION[part]})" for part in view.split("+") if part in _CONDITION) or "TRUE"
+    kinds = ["TRUE"] if not typed else [f"type = %(t{n})s" for n in range(types)]
+    if by_object:
+        # OFFSET 0 keeps the planner at the object's few rows; it would else walk the audience's index in its order.
+        of_object = "(SELECT * FROM log WHERE object = ANY(%(objects)s) AND shut_seq IS NULL OFFSET 0) AS log"
+        return _branch(columns, of_object, ["audience = ANY(%(everywhere)s)", f"({' OR '.join(kinds)})", f"({chosen})"])
+    halves = [_LIVE] if view == "live" else [_LIVE, _ENDED]
+    branches = [
+        f"({_branch(columns, 'log', [f'audience = %(a{n})s', half, kind, f'({chosen})'])})"
+        for n in range(audiences)
+        for half in halves
+        for kind in kinds
+    ]
+    return " UNION ALL ".join(branches) + " ORDER BY date_added LIMIT %(limit)s"
+
+
+# the predicates of the log's two partial indexes
+_LIVE = "ended_seq IS NULL"
+_ENDED = "ended_seq IS NOT NULL AND shut_seq IS NULL"
+
+
+def _branch(columns: str, rows: str, conditions: Sequence[str]) -> str:
+    where = " AND ".join((*conditions, "date_added > %(after)s"))
+    return f"SELECT date_added, {columns} FROM {rows} WHERE {where} ORDER BY date_added LIMIT %(limit)s"  # noqa: S608
+
+
+def _audiences(collection: Collection) -> list[int]:
+    return [audience.pk for audience in collection.audiences]
+
+
+def _of_this_spec(query: Query) -> bool:
+    return query.spec_versions is None or SPEC_VERSION in query.spec_versions
+
+
+def _first(rows: Sequence[tuple[Any, ...]]) -> datetime | None:
+    return rows[0][0] if rows else None
+
+
+def _last(rows: Sequence[tuple[Any, ...]]) -> datetime | None:
+    return rows[-1][0] if rows else None

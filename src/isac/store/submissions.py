@@ -1,0 +1,169 @@
+"""Submissions: one hand-over by anyone, and what became of its objects (TAXII 2.1 §4.3, the status resource).
+
+Counts are kept as batches commit; the lines of the report are written when all is taken in. What is held stays pending
+in the status until it is judged.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from isac.errors import NotFound
+from isac.policy.actors import Actor
+from isac.store.database import Connection
+from isac.store.facts import fetch
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of a submission's objects."""
+
+    accepted: int = 0
+    held: int = 0
+    refused: int = 0
+    #: the very same version was there already, or waits already
+    repeated: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.accepted + other.accepted,
+            self.held + other.held,
+            self.refused + other.refused,
+            self.repeated + other.repeated,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A submission as its status resource shows it; a list that is None is left out."""
+
+    id: str
+    complete: bool
+    received_at: datetime
+    total: int
+    success: int
+    failure: int
+    pending: int
+    successes: list[dict[str, str]] | None
+    failures: list[dict[str, str]] | None
+    pendings: list[dict[str, str]] | None
+
+
+async def begin(conn: Connection, asking: Actor, audience: int, source: str, at: datetime) -> tuple[int, str]:
+    """Note a hand-over; answers its database key and its public id (UUIDv4)."""
+    public_id = str(uuid.uuid4())
+    ((pk,),) = await fetch(
+        conn,
+        """INSERT INTO submissions (id, organization, actor, audience, source, received_at)
+           VALUES (%s, %s, %s, %s, %s, %s) RETURNING pk""",
+        (public_id, asking.organization, asking.key_id, audience, source, at),
+    )
+    return pk, public_id
+
+
+async def count(conn: Connection, pk: int, counts: Counts) -> None:
+    """Add what one batch did, in the batch's transaction."""
+    await conn.execute(
+        """UPDATE submissions SET accepted = accepted + %s, held = held + %s, refused = refused + %s,
+                                  repeated = repeated + %s WHERE pk = %s""",
+        (counts.accepted, counts.held, counts.refused, counts.repeated, pk),
+    )
+
+
+async def complete(conn: Connection, pk: int, report: dict[str, Any], at: datetime) -> None:
+    """Close a submission with the lines of its status."""
+    await conn.execute(
+        "UPDATE submissions SET completed_at = %s, report = %s WHERE pk = %s", (at, orjson.dumps(report), pk)
+    )
+
+
+async def status(conn: Connection, public_id: str, asking: Actor) -> Status:
+    """A submission of the asking organization. Raises NotFound for an unknown one and for another organization's."""
+    rows = await fetch(
+        conn,
+        """SELECT received_at, completed_at, accepted + repeated, refused, held, report FROM submissions
+           WHERE id::text = %s AND organization = %s""",
+        (public_id.lower(), asking.organization),
+    )
+    if not rows:
+        raise NotFound("No such status.")
+    received_at, completed_at, success, failure, pending, report = rows[0]
+    lines = orjson.loads(report) if report else {}
+    return Status(
+        id=public_id.lower(),
+        # Pending as long as one object waits for an analyst.
+        complete=completed_at is not None and pending == 0,
+        received_at=received_at,
+        total=success + failure + pending,
+        success=success,
+        failure=failure,
+        pending=pending,
+        successes=_whole(lines.get("successes"), success),
+        failures=_whole(lines.get("failures"), failure),
+        pendings=_whole(lines.get("pendings"), pending),
+    )
+
+
+def _whole(lines: list[dict[str, str]] | None, expected: int) -> list[dict[str, str]] | None:
+    """A list is given whole or not at all: clients compare its length with the count."""
+    return lines if lines and len(lines) == expected else None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An object that waits for an analyst, with its reason."""
+
+    stix_id: str
+    version: str
+    type: str
+    #: code of the audience it was handed in for
+    audience: str
+    source: str
+    rule: str
+    reason: str
+    held_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """One object to hold."""
+
+    stix_id: str
+    version: str
+    type: str
+    rule: str
+    reason: str
+    digest: bytes
+    raw: bytes
+
+
+async def hold(conn: Connection, pk: int, audience: int, holdings: Sequence[Holding], at: datetime) -> None:
+    """Keep objects until an analyst judges them."""
+    async with conn.cursor() as cursor:
+        await cursor.executemany(
+            """INSERT INTO held (digest, submission, audience, stix_id, version, type, rule, reason, held_at, raw)
+               VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
+            [(h.digest, pk, audience, h.stix_id, h.version, h.type, h.rule, h.reason, at, h.raw) for h in holdings],
+        )
+
+
+async def held(conn: Connection, limit: int, after: int = 0) -> list[tuple[int, Held]]:
+    """What waits, the oldest first, by its database key: the page after `after`."""
+    rows = await fetch(
+        conn,
+        """SELECT h.pk, h.stix_id, h.version, h.type, a.code, s.source, h.rule, h.reason, h.held_at
+           FROM held h JOIN submissions s ON s.pk = h.submission JOIN audiences a ON a.pk = h.audience
+           WHERE h.pk > %s ORDER BY h.pk LIMIT %s""",
+        (after, limit),
+    )
+    return [(row[0], Held(*row[1:])) for row in rows]
+
+
+async def held_reasons(conn: Connection) -> list[tuple[str, int]]:
+    """How many objects each rule holds, the busiest first."""
+    rows = await fetch(conn, "SELECT rule, count(*) FROM held GROUP BY rule ORDER BY count(*) DESC, rule")
+    return [(rule, number) for rule, number in rows]

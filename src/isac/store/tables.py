@@ -1,0 +1,285 @@
+"""Every table, as data. Alembic's migrations make them; a test compares both.
+
+An API root has these tables in a PostgreSQL schema of its own. Keys are surrogates and never shown. `audiences.above`
+holds the nodes from `public` down to the parent; groups and organizations have none. Instants of STIX objects
+(`modified`, `created`) are nanoseconds since 1970: microseconds do not tell all versions apart (STIX 2.1 §2.16).
+"""
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.types import TypeEngine
+
+#: the schema of the production API root, and its last path part
+SCHEMA = "elections"
+
+metadata = MetaData()
+
+_WHEN = DateTime(timezone=True)
+
+
+def _pk(kind: TypeEngine[int] | None = None, always: bool = False) -> Column[int]:
+    return Column("pk", kind or Integer(), Identity(always=always), primary_key=True)
+
+
+def _must(
+    name: str, kind: TypeEngine[object] | type[TypeEngine[object]], *rest: object, **more: object
+) -> Column[object]:
+    return Column(name, kind, *rest, nullable=False, **more)  # type: ignore[arg-type]
+
+
+audiences = Table(
+    "audiences",
+    metadata,
+    _pk(),
+    _must("kind", Text),
+    _must("code", Text, unique=True),
+    _must("above", ARRAY(Integer)),
+    # a group whose members are fixed by name: AMBER+STRICT may go there
+    _must("frozen", Boolean),
+)
+
+jurisdictions = Table(
+    "jurisdictions",
+    metadata,
+    Column("audience", ForeignKey("audiences.pk"), primary_key=True),
+    _must("code", Text, unique=True),
+    _must("name", Text),
+    _must("kind", Text),
+    Column("parent", ForeignKey("jurisdictions.audience")),
+    _must("fips", Text),
+    Column("registered_voters", Integer),
+)
+
+organizations = Table(
+    "organizations",
+    metadata,
+    _pk(),
+    Column("audience", ForeignKey("audiences.pk"), nullable=False, unique=True),
+    # STIX id of the identity under which it produces objects
+    _must("identity", Text, unique=True),
+    _must("name", Text),
+    _must("kind", Text),
+    Column("jurisdiction", ForeignKey("jurisdictions.audience")),
+    _must("contact_email", Text),
+    Index("organizations_name", text("lower(name)"), unique=True),
+    Index("organizations_isac", "kind", unique=True, postgresql_where=text("kind = 'isac'")),
+)
+
+group_members = Table(
+    "group_members",
+    metadata,
+    Column("audience", ForeignKey("audiences.pk"), primary_key=True),
+    Column("organization", ForeignKey("organizations.pk"), primary_key=True),
+)
+
+collections = Table(
+    "collections",
+    metadata,
+    _pk(),
+    # UUIDv4, drawn once (TAXII 2.1 §2)
+    _must("id", Uuid, unique=True),
+    _must("alias", Text, unique=True),
+    _must("title", Text, unique=True),
+    _must("description", Text),
+    # fixed for the collection's life; another list is another collection
+    _must("audiences", ARRAY(Integer)),
+    # the last of them, on which POST and DELETE act
+    Column("own", ForeignKey("audiences.pk"), nullable=False, unique=True),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    _pk(),
+    _must("key_id", Text, unique=True),
+    # SHA-256 of the whole secret
+    _must("secret_hash", LargeBinary),
+    Column("organization", ForeignKey("organizations.pk"), nullable=False),
+    _must("role", Text),
+    _must("created_at", _WHEN),
+    Column("revoked_at", _WHEN),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    _pk(BigInteger(), always=True),
+    _must("at", _WHEN),
+    _must("actor", Text),
+    _must("action", Text),
+    _must("subject", Text),
+    _must("reason", Text),
+)
+
+root = Table(
+    "root",
+    metadata,
+    Column("single", Boolean, primary_key=True, server_default=text("true")),
+    # hides positions in `next`; the same for all workers, for ever
+    _must("token_key", LargeBinary),
+)
+
+producers = Table("producers", metadata, _pk(), _must("identity", Text, unique=True))
+
+submissions = Table(
+    "submissions",
+    metadata,
+    _pk(BigInteger()),
+    # the TAXII status id, UUIDv4
+    _must("id", Uuid, unique=True),
+    Column("organization", ForeignKey("organizations.pk"), nullable=False),
+    _must("actor", Text),
+    Column("audience", ForeignKey("audiences.pk"), nullable=False),
+    _must("source", Text),
+    _must("received_at", _WHEN),
+    # None while it is being taken in, or for ever where that was cut off
+    Column("completed_at", _WHEN),
+    _must("accepted", Integer, server_default=text("0")),
+    _must("held", Integer, server_default=text("0")),
+    _must("refused", Integer, server_default=text("0")),
+    _must("repeated", Integer, server_default=text("0")),
+    # JSON of the lines of the status resource
+    Column("report", LargeBinary),
+)
+
+objects = Table("objects", metadata, _pk(BigInteger()), _must("stix_id", Text(collation="C"), unique=True))
+
+versions = Table(
+    "versions",
+    metadata,
+    _pk(BigInteger()),
+    _must("object", BigInteger),
+    _must("producer", Integer),
+    # 0 for what has neither modified nor created
+    _must("modified", BigInteger),
+    Column("created", BigInteger),
+    # the instant's own text
+    Column("version", Text),
+    _must("type", Text),
+    _must("tlp", SmallInteger),
+    _must("revoked", Boolean),
+    # set by `expire`
+    _must("expired", Boolean),
+    Column("valid_until", _WHEN),
+    # of an unversioned object: its version in every collection
+    Column("first_added", _WHEN),
+    # the organization that handed it in; of a relayed object not its producer
+    _must("publisher", Integer),
+    Column("submission", BigInteger),
+    _must("raw", LargeBinary),
+    UniqueConstraint("object", "producer", "modified"),
+    Index("versions_valid_until", "valid_until", postgresql_where=text("NOT expired AND valid_until IS NOT NULL")),
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    # rises in the order of granting: of two producers' objects at one audience the first is shown
+    _must("ordinal", BigInteger, Identity()),
+    _must("object", BigInteger),
+    _must("producer", Integer),
+    _must("audience", Integer),
+    _must("granted_at", _WHEN),
+    _must("granted_by", Text),
+    PrimaryKeyConstraint("object", "audience", "producer"),
+)
+
+deletions = Table(
+    "deletions",
+    metadata,
+    _must("version", BigInteger),
+    # for it and the nodes below it
+    _must("audience", Integer),
+    _must("object", BigInteger),
+    PrimaryKeyConstraint("object", "version", "audience"),
+)
+
+notices = Table(
+    "notices",
+    metadata,
+    # the note's
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    # the object that was withdrawn
+    _must("object", BigInteger),
+    _must("audience", Integer),
+    _must("ends_at", _WHEN),
+    Index("notices_object", "object"),
+    Index("notices_ends_at", "ends_at"),
+)
+
+held = Table(
+    "held",
+    metadata,
+    _pk(BigInteger()),
+    # SHA-256 of raw: the same bytes for the same audience wait once
+    _must("digest", LargeBinary),
+    Column("submission", ForeignKey("submissions.pk"), nullable=False),
+    Column("audience", ForeignKey("audiences.pk"), nullable=False),
+    _must("stix_id", Text),
+    _must("version", Text),
+    _must("type", Text),
+    _must("rule", Text),
+    _must("reason", Text),
+    _must("held_at", _WHEN),
+    _must("raw", LargeBinary),
+    UniqueConstraint("audience", "digest"),
+)
+
+log = Table(
+    "log",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    _must("date_added", _WHEN),
+    _must("object", BigInteger),
+    _must("version", BigInteger),
+    _must("modified", BigInteger),
+    # in the default view until here, in every view until there
+    Column("ended_seq", BigInteger),
+    Column("shut_seq", BigInteger),
+    _must("audience", Integer),
+    _must("tlp", SmallInteger),
+    _must("type", Text),
+    _must("version_text", Text),
+    # the version's bytes once more: a page needs no join
+    _must("raw", LargeBinary),
+    CheckConstraint("shut_seq IS NULL OR ended_seq IS NOT NULL"),
+    Index("log_live", "audience", "date_added", unique=True, postgresql_where=text("ended_seq IS NULL")),
+    Index("log_live_type", "audience", "type", "date_added", postgresql_where=text("ended_seq IS NULL")),
+    Index(
+        "log_history",
+        "audience",
+        "date_added",
+        postgresql_where=text("ended_seq IS NOT NULL AND shut_seq IS NULL"),
+    ),
+    Index("log_object", "object"),
+)
+
+head = Table(
+    "head",
+    metadata,
+    Column("single", Boolean, primary_key=True, server_default=text("true")),
+    # the log's newest entry
+    _must("seq", BigInteger),
+    _must("date_added", _WHEN),
+    # PostgreSQL's timeline when it was written: another one means failover or restore
+    _must("timeline", BigInteger),
+)
