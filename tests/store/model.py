@@ -1,7 +1,8 @@
 """The release log as design.md §3 and log-cases.md tell it: slow, obvious, in memory. The oracle of the store's tests.
 
-Facts are versions, grants, deletions and expiries. After each deed `settle` asks of every grant and every row, one by one,
-what the rules say of it. No index, no shortcut, no code shared with the store. «R1» … «R8» are the rules of design.md §3.
+Facts are versions, grants, deletions and expiries. After each deed `settle` asks of every grant and every row, one by
+one, what the rules say of it. No index, no shortcut, no code shared with the store. «R1» … «R8» are the rules of
+design.md §3, «F1» … «F30» the cases of log-cases.md.
 """
 
 from collections.abc import Iterable, Sequence
@@ -124,7 +125,7 @@ class Model:
         self.rows: list[Row] = []
         self.notices: list[Notice] = []
 
-    # ---- audiences -------------------------------------------------------------------------------------------------
+    # ---- audiences
 
     def path(self, audience: str) -> list[str]:
         """The audience and everything above it, root first; also the list of audiences of the collection named so."""
@@ -153,7 +154,7 @@ class Model:
         """The ISAC everywhere; somebody named as an audience there and below; anybody else nowhere."""
         return poster == ISAC or (poster in self.places and self.at_or_above(poster, audience))
 
-    # ---- facts -----------------------------------------------------------------------------------------------------
+    # ---- facts
 
     def grants_of(self, key: Key) -> list[Grant]:
         return [grant for grant in self.grants if grant.key == key]
@@ -197,7 +198,7 @@ class Model:
         return all(self.tlp_permits(version.tlp, grant.audience) for version in ruling)
 
     def new_grant(self, key: Key, audience: str, wanted: int | None = None) -> Grant:
-        """Not yet a fact. It lacks what every standing grant lacks and what a grant above lacks; never what is wanted."""
+        """Not yet a fact. It lacks what all standing grants lack and what a grant above lacks, not what is wanted."""
         standing = self.grants_of(key)
         everywhere = set.intersection(*(g.without for g in standing)) if standing else set()
         higher = [g.without for g in standing if self.above(g.audience, audience)]
@@ -223,11 +224,11 @@ class Model:
         )
 
     def shown_at(self, stix_id: str, audience: str) -> Grant | None:
-        """The grant that decides what an audience meets under an id: the widest of those on its path, then the first."""
+        """The grant that decides what an audience meets under an id: the widest on its path, then the first."""
         on_path = [g for g in self.grants if g.key.stix_id == stix_id and self.at_or_above(g.audience, audience)]
         return min(on_path, key=lambda g: (len(self.path(g.audience)), g.since), default=None)
 
-    # ---- settle ----------------------------------------------------------------------------------------------------
+    # ---- settle
 
     def wanted(self) -> list[tuple[Grant, int]]:
         """R3: each grant that no other covers has one live row, of the newest version; none while that is expired."""
@@ -237,7 +238,7 @@ class Model:
     def settle(
         self, told: Iterable[Grant] = (), untold: Iterable[Grant] = (), deleted: tuple[Key, int, str] | None = None
     ) -> None:
-        """Write what the facts ask for: ends, notices, new rows. `told` lost their grant with a notice, `untold` without."""
+        """Write ends, notices, new rows, as the facts ask. `told` lost their grant with a notice, `untold` without."""
         told, untold = list(told), list(untold)
         wanted = self.wanted()
         live = [row for row in self.rows if row.ended_seq is None]
@@ -318,7 +319,7 @@ class Model:
             seq = self.next_seq()
             self.rows.append(Row(seq, audience, key, modified, ended_seq=seq))
 
-    # ---- deeds: giving ---------------------------------------------------------------------------------------------
+    # ---- deeds: giving
 
     def release(self, key: Key, version: Version, audience: str, poster: str) -> Verdict:
         """Somebody hands over a version for an audience at which he may release."""
@@ -384,7 +385,7 @@ class Model:
         return "accept"
 
     def release_late(self, key: Key, version: Version, audience: str) -> Verdict:
-        """R4: history at or below a grant, else held (F10); never live, so it enters no grant that stands at an older."""
+        """R4: history at or below a grant, else held (F10). Never live: it enters no grant that stands at an older."""
         if not self.has_grant_at_or_above(key, audience) or not self.tlp_permits(version.tlp, audience):
             return "hold"
         for grant in self.grants_of(key):
@@ -416,7 +417,7 @@ class Model:
             return "accept"
         return self.grant_anew(key, to)
 
-    # ---- deeds: taking away ----------------------------------------------------------------------------------------
+    # ---- deeds: taking away
 
     def narrow(self, key: Key, wide: str, narrow: str) -> Verdict:
         """The wide grant goes, with notice; the narrow one stands or is made (F1)."""
@@ -460,7 +461,7 @@ class Model:
         return "accept"
 
     def delete(self, key: Key, audience: str) -> Verdict:
-        """DELETE of an object (F19): 404 afterwards, no notice; «refuse» stands for 403 under a wider grant, and 404."""
+        """DELETE of an object (F19): 404 afterwards, no notice; «refuse»: 403 under a wider grant, 404 without one."""
         lost = self.grant_at(key, audience)
         if lost is None or self.id_granted_above(key.stix_id, audience):
             return "refuse"
@@ -487,7 +488,7 @@ class Model:
         return "accept"
 
     def fall_back(self, grant: Grant) -> bool:
-        """Let the grant stand at the newest older version that has had a row at its audience; say whether there is one."""
+        """Let the grant stand at the newest older version that had a row at its audience; say whether there is one."""
         left = [modified for modified in self.versions[grant.key] if modified not in grant.without]
         stood = {row.modified for row in self.rows if (row.key, row.audience) == (grant.key, grant.audience)}
         older = max((modified for modified in left if modified in stood), default=None)
@@ -518,7 +519,7 @@ class Model:
         del self.places[old]
         return "accept"
 
-    # ---- views -----------------------------------------------------------------------------------------------------
+    # ---- views
 
     def default_view(self, collection: str) -> list[Seen]:
         """The live rows, in log order."""
@@ -557,7 +558,7 @@ class Model:
         """R7: the version has a row, not shut, at one of the collection's audiences."""
         return Seen(*key, modified) in self.history_view(collection)
 
-    # ---- what must hold after every deed ---------------------------------------------------------------------------
+    # ---- what must hold after every deed
 
     def view_by_facts(self, collection: str) -> set[Seen]:
         """The default view without looking at any row: what the grants alone say."""

@@ -1,11 +1,11 @@
 """The log as a test meets it: the deeds and the views of `World`, in plain values, and the model behind that face.
 
-The cases (log_cases.py) and the state machine (test_log_properties.py) know nothing else, so they run against the model and
-against the real store alike. Conventions of the plain values:
+The cases (log_cases.py) and the state machine (test_log_properties.py) know nothing else, so they run against the model
+and against the real store alike. Conventions of the plain values:
 
 - audiences and collections are names out of `model.PLACES`; a collection bears the name of the last of its audiences;
-- producer `isac` is ours; poster `isac` may release everywhere, a poster named as an audience there and below, any other
-  name (a producer's own) nowhere; a poster named as the producer is the producer;
+- producer `isac` is ours; poster `isac` may release everywhere, a poster named as an audience there and below, any
+  other name (a producer's own) nowhere; a poster named as the producer is the producer;
 - `modified` is a small whole number: a store maps it to an instant and back;
 - a position is opaque: only the world that gave it can read it, and later ones are greater.
 """
@@ -33,7 +33,7 @@ class World(Protocol):
     async def narrow(self, stix_id: str, producer: str, wide: str, narrow: str) -> Verdict: ...
 
     async def withdraw(self, stix_id: str, producer: str, audience: str, at: int) -> Verdict:
-        """`at` is the `modified` of the revoked version that goes out where the last grant of an object of ours goes."""
+        """`at`: the `modified` of the revoked version that goes out instead of the last grant of an object of ours."""
         ...
 
     async def revoke(self, stix_id: str, producer: str, modified: int, tlp: Tlp, poster: str) -> Verdict: ...

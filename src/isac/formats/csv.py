@@ -16,7 +16,7 @@ csv.field_size_limit(1 << 20)
 # Lines are kept in memory, for looking ahead.
 _MAX_LINES = 5_000_000
 # A quotation mark that is never closed must not swallow the rest of the file: so far is looked for its end, …
-_MAX_LINES_OF_ROW = 5_000
+_MAX_LINES_OF_ROW = 20_000
 # … and in a whole file not more than so many lines in vain.
 _MAX_LINES_IN_VAIN = 1_000_000
 _DELIMITERS = (",", ";", "\t", "|")

@@ -7,6 +7,7 @@ itself.
 
 import re
 from collections.abc import Iterator
+from typing import TypeVar
 
 import msgspec
 import orjson
@@ -27,51 +28,49 @@ BLANKS = b" \t\r\n"
 _BRACKET = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+([\[\]{}])', re.DOTALL)
 _BRACKET_OR_COMMA = re.compile(rb'(?:[^"\[\]{},]++|"(?:[^"\\]++|\\.)*+")*+([\[\]{},])', re.DOTALL)
 _KEY = re.compile(rb'[ \t\r\n]*+("(?:[^"\\]++|\\.)*+")[ \t\r\n]*+:', re.DOTALL)
-_CLOSING = {ord("["): ord("]"), ord("{"): ord("}")}
+_CLOSING = {b"[": b"]", b"{": b"}"}
 
+_Members = TypeVar("_Members", list[msgspec.Raw], dict[str, msgspec.Raw])
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def elements(text: bytes) -> list[bytes]:
+def elements(text: bytes | memoryview) -> list[bytes]:
     """The elements of a JSON list, verbatim.
 
     An element may be no JSON, even empty after a stray comma: its reader will say so.
     Raises Invalid if brackets or quotation marks do not add up, or if there are more than MAX_MEMBERS elements.
     """
-    # Each element needs a comma, so a text with fewer commas is safe to cut at one go.
-    if len(text) < MAX_MEMBERS or text.count(b",") < 4 * MAX_MEMBERS:
-        try:
-            found = _LIST.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            pass
-        else:
-            if len(found) > MAX_MEMBERS:
-                raise _too_many()
-            return [bytes(raw) for raw in found]
+    found = _decode(_LIST, text)
+    if found is not None:
+        return [bytes(raw) for raw in found]
+    text = bytes(text)
     return [text[begin:end].strip(BLANKS) for begin, end in _parts(text)]
 
 
-def members(text: bytes) -> dict[str, bytes]:
-    """The members of a JSON object: name to verbatim value. Of two with one name the last counts.
+def members(text: bytes | memoryview) -> dict[str, memoryview]:
+    """The members of a JSON object: name to verbatim value, not yet copied. Of two with one name the last counts.
 
     Raises Invalid if brackets, quotation marks or colons do not add up.
     """
-    try:
-        return {name: bytes(raw) for name, raw in _OBJECT.decode(text).items()}
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
+    decoded = _decode(_OBJECT, text)
+    if decoded is not None:
+        return {name: memoryview(raw) for name, raw in decoded.items()}
+    text = bytes(text)
     found = {}
     for begin, end in _parts(text):
         key = _KEY.match(text, begin, end)
         if not key:
             raise not_json(text, begin, "a name in double quotation marks and a colon are expected here")
-        found[_name(key[1])] = text[key.end() : end].strip(BLANKS)
+        value = text[key.end() : end].strip(BLANKS)
+        if value[:1] in _CLOSING and value[-1:] != _CLOSING[value[:1]]:
+            raise not_json(text, end - 1, f"{_CLOSING[value[:1]].decode()!r} is expected at the end of this value")
+        found[_name(key[1])] = memoryview(value)
     return found
 
 
 def lines(text: bytes) -> list[tuple[int, bytes]]:
-    """The lines of JSON lines that are not blank, with their numbers; none unless several, and the first is an object."""
+    """The lines of JSON lines that are not blank, with their numbers; none unless several, the first an object."""
     end = text.find(b"\n")
     if end < 0 or text[:1] != b"{":
         return []
@@ -79,6 +78,8 @@ def lines(text: bytes) -> list[tuple[int, bytes]]:
         members(text[:end])
     except Invalid:
         return []
+    if text.count(b"\n") > MAX_MEMBERS:
+        raise _too_many()
     return [
         (number, line.strip(BLANKS)) for number, line in enumerate(text.split(b"\n"), start=1) if line.strip(BLANKS)
     ]
@@ -92,18 +93,32 @@ def not_json(text: bytes, position: int, why: str) -> Invalid:
     return Invalid(f"This is not JSON (line {line}, column {column}: {why}); correct the file or export it again.")
 
 
+def _decode(decoder: msgspec.json.Decoder[_Members], text: bytes | memoryview) -> _Members | None:
+    """All members at one go; None if that has to be done step by step."""
+    # Each member needs a comma: few commas are few members. A part of a text has been counted with the whole.
+    if len(text) > MAX_MEMBERS and isinstance(text, bytes) and text.count(b",") > 4 * MAX_MEMBERS:
+        return None
+    try:
+        found = decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if len(found) > MAX_MEMBERS:
+        raise _too_many()
+    return found
+
+
 def _parts(text: bytes) -> Iterator[tuple[int, int]]:
     """Begin and end of what stands between the commas of the outermost brackets."""
     at = begin = len(text) - len(text.lstrip(BLANKS)) + 1
-    opening = text[begin - 1]
+    opening = text[begin - 1 : begin]
     depth, count = 1, 0
     while depth:
         found = (_BRACKET_OR_COMMA if depth == 1 else _BRACKET).match(text, at)
         if not found:
             raise not_json(text, len(text), "the text ends before its brackets and quotation marks are closed")
         at = found.end()
-        mark = text[at - 1]
-        if mark == ord(","):
+        mark = text[at - 1 : at]
+        if mark == b",":
             yield begin, at - 1
             begin, count = at, count + 1
             if count > MAX_MEMBERS:
@@ -113,7 +128,7 @@ def _parts(text: bytes) -> Iterator[tuple[int, int]]:
             if depth > MAX_DEPTH:
                 raise not_json(text, at - 1, f"brackets are nested more than {MAX_DEPTH:,} deep")
     if mark != _CLOSING[opening]:
-        raise not_json(text, at - 1, f"{chr(mark)!r} closes what {chr(opening)!r} opened")
+        raise not_json(text, at - 1, f"{mark.decode()!r} closes what {opening.decode()!r} opened")
     if text[at:].strip(BLANKS):
         raise not_json(text, at, "something follows after the end")
     if count or text[begin : at - 1].strip(BLANKS):

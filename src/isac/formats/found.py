@@ -103,7 +103,9 @@ class Unreadable:
 
 def unreadable(line: int, text: str, reason: str) -> Unreadable:
     """Cuts the text down to what can be shown."""
-    cut = text if len(text) <= _TEXT_SHOWN else text[: _TEXT_SHOWN - 1] + "…"
+    cut = " ".join(text[: 5 * _TEXT_SHOWN].split())
+    if len(cut) > _TEXT_SHOWN or len(text) > 5 * _TEXT_SHOWN:
+        cut = cut[: _TEXT_SHOWN - 1] + "…"
     return Unreadable(line, "".join(char if char.isprintable() else "\ufffd" for char in cut), reason)
 
 
@@ -115,12 +117,12 @@ def decode(data: bytes) -> Iterator[str]:
     return (line.decode("utf-8", "replace").removesuffix("\n") for line in io.BytesIO(data))
 
 
-def observe(line: int, text: str, kind: str | None) -> Found | Unreadable:
-    """A bare value."""
+def observe(line: int, value: str, kind: str | None, whole: str) -> Found | Unreadable:
+    """A bare value; `whole` is shown if it is none."""
     try:
-        return Found(line, observable_of(text, kind))
+        return Found(line, observable_of(value, kind))
     except ValueError as error:
-        return unreadable(line, text, str(error))
+        return unreadable(line, whole, str(error))
 
 
 def observable_of(text: str, kind: str | None) -> Observable:
@@ -150,12 +152,13 @@ def read_fields(
     if filled.get("kind"):
         own = filled["kind"][0]
         kind = kind_of(own) or own
-    context = _context(filled)
     for value in values:
         try:
-            yield Found(line, observable_of(value, kind), *context)
+            observable = observable_of(value, kind)
         except ValueError as error:
             yield unreadable(line, value, str(error))
+        else:
+            yield _found(line, observable, filled)
 
 
 def instant(text: str) -> datetime | None:
@@ -183,25 +186,23 @@ def _values(text: str) -> list[str]:
     return _BETWEEN_HASHES.split(text) if _HASHES.fullmatch(text) else [text]
 
 
-def _context(
-    filled: Mapping[str, list[str]],
-) -> tuple[datetime | None, str, str, tuple[str, ...], int | None, tuple[str, ...], datetime | None]:
-    """The fields of Found after its observable, in their order."""
-
+def _found(line: int, observable: Observable, filled: Mapping[str, list[str]]) -> Found:
     def one(field: str) -> str:
         return "".join(filled.get(field, ()))
 
     labels = [label.strip() for text in filled.get("labels", ()) for label in re.split("[,;]", text)]
     if one("compromised").lower() in _YES:
         labels.append("compromised")
-    return (
-        instant(one("first_seen")) or instant(one("last_seen")),
-        " ".join(one("name").split()),
-        one("description"),
-        tuple(dict.fromkeys(label for label in labels if label.lower() not in _EMPTY)),
-        _confidence(one("confidence")),
-        tuple(dict.fromkeys(_web_addresses(filled.get("references", ())))),
-        instant(one("valid_until")),
+    return Found(
+        line,
+        observable,
+        seen=instant(one("first_seen")) or instant(one("last_seen")),
+        name=" ".join(one("name").split()),
+        description=one("description"),
+        labels=tuple(dict.fromkeys(label for label in labels if label.lower() not in _EMPTY)),
+        confidence=_confidence(one("confidence")),
+        references=tuple(dict.fromkeys(_web_addresses(filled.get("references", ())))),
+        until=instant(one("valid_until")),
     )
 
 

@@ -46,14 +46,14 @@ def _records(data: bytes, path: str | None) -> list[tuple[int, bytes]]:
     if not path and text[:1] == b"{":
         found = lines(text)
         if not found:
-            names = ", ".join(name[:40] for name, value in members(text).items() if value[:1] == b"[")
+            names = ", ".join(name[:40] for name, value in members(text).items() if bytes(value[:1]) == b"[")
             where = f"it may be one of {names}" if names else "but there is none in it"
             raise Invalid(f"The file is one JSON object; say with `records` where its list of records is ({where}).")
         return found
     for name in path.split(".") if path else ():
         if text[:1] != b"{":
             raise Invalid(f"There is no `{path}` in this file; correct `records`, or ask the publisher what changed.")
-        text = members(text).get(name, b"")
+        text = bytes(members(text).get(name, b""))
     if text[:1] != b"[":
         if path:
             raise Invalid(

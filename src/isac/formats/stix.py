@@ -32,15 +32,17 @@ def split(data: bytes) -> list[bytes]:
 
 def _of_object(text: bytes) -> list[bytes]:
     found = members(text)
-    if found.get("type") not in (None, b'"bundle"'):
+    objects = found.pop("objects", None)
+    rest = {name: bytes(value) for name, value in found.items()}
+    if rest.get("type") not in (None, b'"bundle"'):
         # An object by itself. Observed data of STIX 2.0 has `objects` too: no list, and none of our business here.
         return [text]
-    objects = found.get("objects")
     if objects is None:
-        return _without_objects(found)
-    if objects[:1] != b"[":
+        return _without_objects(rest)
+    if bytes(objects[:1]) != b"[":
         raise Invalid("`objects` is not a list; put the objects between [ and ].")
-    if found.get("spec_version") == b'"2.0"' and b'"spec_version"' not in objects:
+    # Each object of STIX 2.1 names its version, and those of 2.0 do not.
+    if rest.get("spec_version") == b'"2.0"' and b'"spec_version"' not in bytes(objects):
         raise Invalid("This is a STIX 2.0 bundle, and this server reads STIX 2.1; ask the sender for the 2.1 version.")
     return elements(objects)
 
@@ -58,14 +60,14 @@ def _of_lines(several: list[tuple[int, bytes]]) -> list[bytes]:
     return pieces
 
 
-def _without_objects(found: dict[str, bytes]) -> list[bytes]:
-    if not found or (found.keys() <= {"more", "next"}):
+def _without_objects(rest: dict[str, bytes]) -> list[bytes]:
+    if rest.keys() <= {"more", "next"}:
         return []  # the empty envelope, whose `objects` must be left out (TAXII 2.1 §3.7)
-    if "stix_header" in found or (b"STIXPackage-" in found.get("id", b"") and b"1." in found.get("version", b"")):
+    if "stix_header" in rest or (b"STIXPackage-" in rest.get("id", b"") and b"1." in rest.get("version", b"")):
         raise Invalid(f"This is STIX 1.x written as JSON, and this server reads STIX 2.1; {_ELEVATOR}.")
-    if "Event" in found or "Attribute" in found or _MISP.search(found.get("response", b"")[:_HEAD]):
+    if "Event" in rest or "Attribute" in rest or _MISP.search(rest.get("response", b"")[:_HEAD]):
         raise Invalid("This is a MISP event, which is not read yet; export it from MISP as STIX 2.1 and send that.")
-    names = ", ".join(f"`{name[:40]}`" for name in list(found)[:5])
+    names = ", ".join(f"`{name[:40]}`" for name in list(rest)[:5])
     raise Invalid(f"There is no `objects` in this file (but {names}); {_SHAPES}.")
 
 

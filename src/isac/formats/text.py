@@ -37,7 +37,7 @@ def read(data: bytes, kind: str | None = None) -> Iterator[Found | Unreadable]:
 def _read_line(number: int, line: str, kind: str | None) -> Iterator[Found | Unreadable]:
     rule = _ADGUARD.fullmatch(line) or _DNSMASQ.fullmatch(line)
     if rule:
-        yield observe(number, rule[1], kind)
+        yield observe(number, rule[1], kind, line)
         return
     if line.startswith(("||", "@@", "|http")):
         yield unreadable(number, line, "this filter rule is an exception, or holds under conditions only")
@@ -48,13 +48,13 @@ def _read_line(number: int, line: str, kind: str | None) -> Iterator[Found | Unr
         return
     value, *columns = (refang(line) if "[" in line or "(" in line else line).split() or [line]
     if columns and value in _SINKS and _HOST_NAME.fullmatch(columns[0]):
-        yield from (observe(number, name, kind) for name in columns)
+        yield from (observe(number, name, kind, line) for name in columns)
     elif columns and "://" in value and "\t" not in line:
         yield unreadable(
             number, line, "there is a blank inside the URL, or a column after it; put a tab between columns"
         )
     else:
-        yield observe(number, value, kind)
+        yield observe(number, value, kind, line)
 
 
 def _networks(line: str) -> list[str]:
@@ -71,6 +71,6 @@ def _networks(line: str) -> list[str]:
 
 def _of_networks(number: int, line: str, networks: list[str], kind: str | None) -> Found | Unreadable:
     if len(networks) == 1:
-        return observe(number, networks[0], kind)
+        return observe(number, networks[0], kind, line)
     shown = ", ".join(networks[:_NETWORKS_SHOWN]) + (" …" if len(networks) > _NETWORKS_SHOWN else "")
     return unreadable(number, line, f"the range is {len(networks)} networks; give each a line of its own: {shown}")

@@ -182,7 +182,7 @@ def load_all(folder: Path) -> list[Feed]:
 
 
 def payload(feed: Feed, folder: Path) -> bytes:
-    """The bytes of a feed's `path`, unpacked. Raises Invalid if missing, outside of the folder, damaged or too large."""
+    """The bytes of a feed's `path`, unpacked. Raises Invalid if missing, outside the folder, damaged or too large."""
     if feed.path is None:
         raise Invalid(f"Feed {feed.name}: path: is missing; it is fetched by its url.")
     file = (folder / feed.path).resolve()

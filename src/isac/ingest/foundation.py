@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 from isac import times
+from isac.ingest.intake import Submission, take_in
 from isac.policy.jurisdictions import Jurisdiction
 from isac.policy.organizations import Organization
 from isac.stix.markings import SEEDS, TLP
-from isac.ingest.intake import Submission, take_in
 from isac.store import members
 from isac.store.database import Pool
 

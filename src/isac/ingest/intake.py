@@ -15,7 +15,7 @@ import orjson
 
 from isac import times
 from isac.errors import Invalid
-from isac.policy.actors import Actor, Audience
+from isac.policy.actors import Actor, Audience, Role
 from isac.policy.admit import Admission, Arrival, Move, Poster
 from isac.policy.screen import COMPANIONS, Hold, Refusal, Survey, default_tlp, screen, survey, tlp_of
 from isac.stix.markings import TLP
@@ -79,8 +79,7 @@ async def take_in(
     now = times.now()
     default = submission.tlp if submission.tlp is not None else default_tlp(submission.audience)
     async with pool.connection() as conn:
-        producer = (await facts.producers(conn, [asking.identity]))[asking.identity]
-        poster = Poster(asking, producer, free)
+        poster = await _poster(conn, asking, free=free)
         known = await asyncio.to_thread(_survey, submission.pieces, default)
         await _learn_stored(conn, known)
         pk, public_id = await submissions.begin(conn, asking, submission.audience.pk, submission.source, now)
@@ -96,6 +95,16 @@ async def take_in(
             progress(batch.pieces)
         await submissions.complete(conn, pk, _report(outcome), times.now())
     return outcome
+
+
+async def _poster(conn: Connection, asking: Actor, *, free: bool) -> Poster:
+    producers = {(await facts.producers(conn, [asking.identity]))[asking.identity]}
+    organizations = {asking.organization}
+    if asking.role is Role.STEWARD:
+        producer, _, organization = await facts.isac(conn)
+        producers.add(producer)
+        organizations.add(organization)
+    return Poster(asking, frozenset(producers), frozenset(organizations), free)
 
 
 def _survey(pieces: Iterable[bytes], default: TLP) -> Survey:

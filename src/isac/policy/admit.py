@@ -39,8 +39,10 @@ class Poster:
     """Who hands an object in, and for whom it speaks."""
 
     actor: Actor
-    #: database key of its identity as a producer
-    producer: int
+    #: the identities as which it may publish, as database keys of producers: its own, a steward the ISAC's, too
+    producers: frozenset[int]
+    #: the organizations behind them
+    organizations: frozenset[int]
     #: the sandbox's: no ownership, no TLP gate, nothing waits
     free: bool = False
 
@@ -116,7 +118,7 @@ def admit(
             f"TLP:{str(arrival.tlp).upper()} may not go to this collection; name its recipients instead.",
         )
     if known:
-        own = producer == poster.producer or known.publisher == poster.actor.organization
+        own = producer in poster.producers or known.publisher == poster.actor.organization
         if not own or not told:
             return _REVIEW
         return Admission(
@@ -134,7 +136,7 @@ def admit(
     if newest.revoked:
         reason = "This object is revoked; nothing newer can be published under its id. Use a new id."
         return Admission(Move.REFUSE, reason=reason) if told else _REVIEW
-    return _newer(arrival, newest, grants, poster, own=producer == poster.producer)
+    return _newer(arrival, newest, grants, poster, own=producer in poster.producers)
 
 
 def _again(

@@ -98,21 +98,23 @@ UNMARKED = Marking(None)
 
 def in_force(body: dict[str, Any]) -> Marking:
     """The strictest TLP of the object and of any part of it (S-50): a part cannot be cut out, so it rules the whole."""
-    whole = body.get("object_marking_refs", ())
-    parts = body.get("granular_markings", ())
-    if not whole and not parts:
+    ids = body.get("object_marking_refs", [])
+    if "granular_markings" in body:
+        ids = [*ids, *(part["marking_ref"] for part in body["granular_markings"] if "marking_ref" in part)]
+    if not ids:
         return UNMARKED
     strictest: TLP | None = None
     others: list[str] = []
-    for ref in (*whole, *(part["marking_ref"] for part in parts if "marking_ref" in part)):
-        stix_id = ref.lower()
+    for stix_id in ids:
         tlp = MARKINGS.get(stix_id)
         if tlp is None:
-            if stix_id not in others:
-                others.append(stix_id)
+            stix_id = stix_id.lower()
+            tlp = MARKINGS.get(stix_id)
+        if tlp is None:
+            others.append(stix_id)
         elif strictest is None or tlp > strictest:
             strictest = tlp
-    return Marking(strictest, tuple(others))
+    return Marking(strictest, tuple(dict.fromkeys(others)))
 
 
 # --- marking definitions that come in -----------------------------------------------------------

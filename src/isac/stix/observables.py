@@ -97,19 +97,18 @@ def recognize(text: str, kind: str | None = None) -> Observable:
     only the host is kept. A host and path without a scheme is read as `http`, as browsers do. Host bits of a network
     are cleared. Raises ValueError, with words for the person who wrote it.
     """
-    if len(text) > MAX_CHARACTERS:
-        raise ValueError(f"«{_shown(text)}» is longer than {MAX_CHARACTERS} characters")
+    _short_enough(Observable("", text))
     value = refang(text)
     if not value:
         raise ValueError("no value is written here")
     if "…" in value or value.endswith("..."):
         raise ValueError(f"«{_shown(value)}» is cut off: the whole value is needed")
     if kind is None:
-        return _guess(value)
+        return _short_enough(_guess(value))
     reader = _READERS.get(kind)
     if reader is None:
         raise ValueError(f"«{_shown(kind)}» is no kind of observable; the kinds are {', '.join(KINDS)}")
-    return reader(value)
+    return _short_enough(reader(value))
 
 
 def read(kind: str, value: str) -> Observable | None:
@@ -118,13 +117,12 @@ def read(kind: str, value: str) -> Observable | None:
     None if it has no canonical form but may still mean something (`domain-name` `localhost`). Raises ValueError if it
     is plainly wrong (stix21.md S-46): what can never match, such as an `ipv4-addr` that is no address.
     """
-    if kind == "url":
-        return _lenient_url(value)
-    if kind == "domain-name":
-        return _lenient_domain(value)
-    if kind == "email-addr":
-        return _lenient_email(value)
-    return _READERS[kind](value)
+    try:
+        return _LENIENT_READERS.get(kind, _READERS[kind])(value)
+    except ValueError:
+        if refang(value) != value:
+            raise ValueError(f"«{_shown(value)}» is defanged: it matches nothing") from None
+        raise
 
 
 def host(observable: Observable) -> Observable | None:
@@ -227,6 +225,13 @@ _FILE_ENDINGS = frozenset(
 def _shown(value: str) -> str:
     """The value as a message may carry it: short and printable."""
     return "".join(char if char.isprintable() else "?" for char in value[:80]) + ("…" if len(value) > 80 else "")
+
+
+def _short_enough(observable: Observable) -> Observable:
+    """The same. Letters beyond ASCII grow ninefold in a URL, so the length counts before and after."""
+    if len(observable.value) > MAX_CHARACTERS:
+        raise ValueError(f"«{_shown(observable.value)}» is longer than {MAX_CHARACTERS} characters")
+    return observable
 
 
 def _refusal(value: str, what: str) -> ValueError:
@@ -389,10 +394,9 @@ def _lenient_domain(value: str) -> Observable | None:
         return Observable("domain-name", value)
     if _NEVER_IN_DOMAIN.search(value):
         raise _refusal(value, "a domain name")
-    if _IPV4.fullmatch(value):
-        raise _refusal(value, "a domain name but an address")
     try:
-        return _domain(value)
+        # Addresses stand in `domain-name` patterns of good sources: they are known by what they are.
+        return _ip_or_domain(value)
     except ValueError:
         return None
 
@@ -454,4 +458,11 @@ _READERS: dict[str, Callable[[str], Observable]] = {
     "hash": _hash,
     "email": _email,
     "asn": _autonomous_system,
+}
+
+
+_LENIENT_READERS: dict[str, Callable[[str], Observable | None]] = {
+    "domain-name": _lenient_domain,
+    "url": _lenient_url,
+    "email-addr": _lenient_email,
 }

@@ -42,7 +42,7 @@ def check(text: str) -> Checked:
     Also if a pattern of one comparison has a value that is plainly wrong (stix21.md S-46), which can never match.
     Object types and properties that STIX does not know pass.
     """
-    simple = _ONE.fullmatch(text)
+    simple = _ONE.fullmatch(text) if len(text) <= MAX_BYTES else None
     if simple:
         path = simple[1]
         kind = _KINDS.get(path)
@@ -82,7 +82,7 @@ _KINDS = {
         "",
     ),
 }
-_LITERAL = r"'((?:[^'\\]|\\['\\])*+)'"
+_LITERAL = r"'([^'\\]*+(?:\\['\\][^'\\]*+)*+)'"
 _ONE = re.compile(rf"\[ ?([a-z0-9-]+:[A-Za-z0-9_.'\[\]*-]+) ?= ?{_LITERAL} ?\]")
 _EACH = re.compile(rf"(\[?) ?({'|'.join(map(re.escape, _KINDS))}) ?= ?{_LITERAL} ?(\]?)( AND | OR | FOLLOWEDBY |\Z)")
 _ESCAPE = re.compile(r"\\(['\\])")

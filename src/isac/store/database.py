@@ -6,7 +6,7 @@ says.
 """
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeAlias
 
 import psycopg
@@ -16,7 +16,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from isac.errors import Surroundings
 from isac.package_data import package_data
@@ -46,7 +46,7 @@ async def connect(url: str, role: str | None = APP) -> Connection:
     try:
         return await psycopg.AsyncConnection.connect(conninfo(url, role), autocommit=True)
     except psycopg.OperationalError as error:
-        raise Surroundings(f"The database does not answer: {str(error).strip().splitlines()[-1]}") from error
+        raise explained(error) from error
 
 
 @contextlib.asynccontextmanager
@@ -56,8 +56,8 @@ async def pool(url: str, size: int = 10) -> AsyncIterator[Pool]:
     async with AsyncConnectionPool(conninfo(url), min_size=1, max_size=size, kwargs=kwargs, open=False) as opened:
         try:
             await opened.wait(timeout=15)
-        except psycopg.OperationalError as error:
-            raise Surroundings(f"The database does not answer: {error}") from error
+        except PoolTimeout as error:
+            raise Surroundings("The database does not answer.") from error
         yield opened
 
 
@@ -88,7 +88,7 @@ def require_migrated(url: str) -> None:
     except psycopg.errors.UndefinedTable:
         there = None
     except psycopg.Error as error:
-        raise Surroundings(f"The database does not answer: {str(error).strip().splitlines()[-1]}") from error
+        raise explained(error) from error
     if there is None or there[0] != newest:
         raise Surroundings("The database's tables are not those of this program's version. Run: isac migrate")
 
@@ -117,3 +117,35 @@ def _alembic(connection: sqlalchemy.Connection | None) -> Config:
     config.set_main_option("script_location", str(package_data("alembic")).replace("%", "%%"))
     config.attributes.update(connection=connection, schema=tables.SCHEMA, metadata=tables.metadata)
     return config
+
+
+def create(url: str, name: str) -> str:
+    """Make a database on an embedded server where it is missing; answers its URL."""
+    try:
+        with psycopg.connect(url, autocommit=True) as conn:
+            if not conn.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).fetchone():
+                conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    except psycopg.Error as error:
+        raise explained(error) from error
+    return make_conninfo(url, dbname=name)
+
+
+def explained(error: psycopg.Error) -> Surroundings:
+    """What an operator can do about it, in one sentence."""
+    words = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if isinstance(error, psycopg.errors.DiskFull) or "No space left on device" in str(error):
+        return Surroundings("The disk is full. Make room where the database keeps its data, then start again.")
+    if isinstance(error, psycopg.OperationalError):
+        return Surroundings(f"The database does not answer: {words}")
+    return Surroundings(f"The database refuses: {words}")
+
+
+@contextlib.contextmanager
+def explaining() -> Iterator[None]:
+    """Turn the driver's errors into sentences for whoever runs a command."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise explained(error) from error
+    except PoolTimeout as error:
+        raise Surroundings("The database does not answer in time.") from error

@@ -32,7 +32,7 @@ ENV = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}  # the caller's LANG
 ROOFS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - short, since a socket's path holds 107 bytes; the first that lets us
 OUT = "give ISAC_DATABASE_URL to use another PostgreSQL"
 PATIENCE = 600.0  # seconds; going through 4 GB of WAL after a crash on a slow disk takes minutes
-GRACE = 2.0  # seconds for orphans to see that their postmaster is dead: one is enough, unless they are busy
+GRACE = 1.0  # seconds; orphans see by then that their postmaster is dead, unless they are busy
 
 # Passed as -c and not in a file: nothing in the data directory grows old when a release changes a value, no line in
 # postgresql.conf or of ALTER SYSTEM wins, and `ps` shows them. fsync stays on.
@@ -74,12 +74,12 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 @dataclass(frozen=True)
 class Server:
+    """`socket` is the directory of the socket, libpq's host, and `pid` the postmaster."""
+
     # libpq's; host, port, user and dbname are always said, or else PGPORT, PGUSER … would decide
     conninfo: str
-    # the directory of the socket: libpq's host
     socket: Path
     data: Path
-    # of the postmaster
     pid: int
 
 
@@ -87,6 +87,7 @@ class _Postmaster(NamedTuple):
     pid: int
     socket: Path
     ready: bool  # not while it recovers, starts or stops
+    moved: bool  # its folder, since the start; but it writes pg_control by the absolute name
 
 
 def start(home: Path, settings: Mapping[str, str] = {}, major: int = 18) -> Server:
@@ -102,6 +103,8 @@ def start(home: Path, settings: Mapping[str, str] = {}, major: int = 18) -> Serv
         with _locked(data.parent) as lock:
             _check(data, major)
             if not data.exists():
+                _shut(data)  # a server whose folder was removed under it would write into the new one
+                _door(data)  # and refuses a server whose folder was moved
                 _initialize(data, binaries, lock)
             return _come_up(data, binaries, SETTINGS | (SINCE_17 if major >= 17 else {}) | dict(settings) | FIXED)
 
@@ -164,8 +167,7 @@ def _binaries(major: int) -> Path:
 
 def _check(data: Path, major: int) -> None:
     """Refuse data that this server must not run on."""
-    others = [found.parent for found in data.parent.glob("[1-9]*/PG_VERSION")]
-    for folder in [data] if data.exists() else others:
+    for folder in [data] if data.exists() else [path.parent for path in data.parent.glob("[1-9]*/PG_VERSION")]:
         owner, version = folder.stat().st_uid, folder / "PG_VERSION"
         if owner != os.geteuid():
             raise Surroundings(f"{folder} belongs to user {owner}, not to us: run as its owner, or {OUT}.")
@@ -196,13 +198,15 @@ def _come_up(data: Path, binaries: Path, settings: Mapping[str, str]) -> Server:
     while (waited := time.monotonic() - began) < PATIENCE:
         residents = _residents(data)
         postmaster = _postmaster(data, residents)
-        if postmaster and postmaster.ready:
+        if postmaster and postmaster.moved:
+            _end(residents, postmaster)
+        elif postmaster and postmaster.ready:
             if _answers(postmaster.socket):
                 conninfo = f"host={postmaster.socket} port=5432 user=isac dbname=postgres"
                 return Server(conninfo, postmaster.socket, data, postmaster.pid)
             # In the server's own view: it may have another /tmp than we (a service with PrivateTmp).
             if not Path(f"/proc/{postmaster.pid}/root{postmaster.socket}/.s.PGSQL.5432").exists():
-                _signal(signal.SIGINT, [postmaster.pid])  # somebody swept /tmp: start it again
+                _end(residents, postmaster)  # somebody swept /tmp: start it again
             elif waited > GRACE:
                 raise Surroundings(
                     f"PostgreSQL runs on {data} (process {postmaster.pid}), but its socket {postmaster.socket} cannot "
@@ -211,8 +215,8 @@ def _come_up(data: Path, binaries: Path, settings: Mapping[str, str]) -> Server:
         elif not residents:
             if not _launch(data, binaries, settings) and waited > GRACE:
                 raise Surroundings(f"{data} is used by a PostgreSQL out of sight: stop it in its container, or {OUT}.")
-        elif not postmaster and waited > GRACE:  # a crash's victims: the next start repairs
-            _signal(signal.SIGQUIT, residents)
+        elif not postmaster and waited > GRACE:
+            _end(residents, None)
         time.sleep(0.02)
     raise Surroundings(f"PostgreSQL on {data} is still not ready after {PATIENCE:.0f} s: try again later, or {OUT}.")
 
@@ -300,12 +304,8 @@ def _door(data: Path) -> Path:
 def _shut(data: Path) -> None:
     began = time.monotonic()
     while residents := _residents(data):
-        waited, postmaster = time.monotonic() - began, _postmaster(data, residents)
-        if postmaster:
-            _signal(signal.SIGINT, [postmaster.pid])
-        elif waited > GRACE:
-            _signal(signal.SIGQUIT, residents)
-        if waited > PATIENCE:
+        _end(residents, _postmaster(data, residents))
+        if time.monotonic() - began > PATIENCE:
             raise Surroundings(f"PostgreSQL on {data} does not stop (processes {residents}).")
         time.sleep(0.02)
     for door in _doors(data):
@@ -314,8 +314,10 @@ def _shut(data: Path) -> None:
                 shutil.rmtree(door)
 
 
-def _signal(number: signal.Signals, processes: Sequence[int]) -> None:
-    for process in processes:
+def _end(residents: Sequence[int], postmaster: _Postmaster | None) -> None:
+    """Fast shutdown. A moved one must write no more, and orphans lost their server: the next start repairs both."""
+    number = signal.SIGINT if postmaster and not postmaster.moved else signal.SIGQUIT
+    for process in [postmaster.pid] if postmaster else residents:
         with suppress(ProcessLookupError):
             os.kill(process, number)
 
@@ -340,9 +342,9 @@ def _residents(data: Path) -> list[int]:
 
 def _postmaster(data: Path, residents: Sequence[int]) -> _Postmaster | None:
     """What postmaster.pid says, as long as the process it names is a resident."""
-    try:
+    with suppress(FileNotFoundError, ValueError):
         lines = (data / "postmaster.pid").read_text("utf-8", "surrogateescape").splitlines() + [""] * 8
         pid = abs(int(lines[0]))  # negative: somebody repairs by hand, in single-user mode
-    except (FileNotFoundError, ValueError):
-        return None
-    return _Postmaster(pid, Path(lines[4]), lines[7].strip() == "ready") if pid in residents else None
+        if pid in residents:
+            return _Postmaster(pid, Path(lines[4]), ready=lines[7].strip() == "ready", moved=lines[1] != str(data))
+    return None

@@ -138,21 +138,24 @@ async def fetch(conn: Connection, query: LiteralString, values: Sequence[object]
     return await (await conn.execute(query, values)).fetchall()
 
 
-async def isac(conn: Connection) -> tuple[int, str]:
-    """The ISAC's own identity: its database key as a producer, its STIX id."""
-    (identity,) = (await fetch(conn, "SELECT identity FROM organizations WHERE kind = 'isac'"))[0]
-    return (await producers(conn, [identity]))[identity], identity
+async def isac(conn: Connection) -> tuple[int, str, int]:
+    """The ISAC itself: its database key as a producer, its STIX id, its database key as an organization."""
+    ((identity, organization),) = await fetch(conn, "SELECT identity, pk FROM organizations WHERE kind = 'isac'")
+    return (await producers(conn, [identity]))[identity], identity, organization
 
 
 async def producers(conn: Connection, identities: Iterable[str]) -> dict[str, int]:
     """Database keys of these STIX ids as producers, made where they are new."""
     wanted = sorted(set(identities))
-    found = dict(await fetch(conn, "SELECT identity, pk FROM producers WHERE identity = ANY(%s)", (wanted,)))
-    new = [identity for identity in wanted if identity not in found]
-    if new:
-        made = """INSERT INTO producers (identity) SELECT unnest(%s::text[])
-                  ON CONFLICT (identity) DO UPDATE SET identity = excluded.identity RETURNING identity, pk"""
-        found |= dict(await fetch(conn, made, (new,)))
+    known = "SELECT identity, pk FROM producers WHERE identity = ANY(%s)"
+    found = dict(await fetch(conn, known, (wanted,)))
+    if len(found) < len(wanted):
+        # Whoever makes one of them at the same time has committed when this returns.
+        await conn.execute(
+            "INSERT INTO producers (identity) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING",
+            ([identity for identity in wanted if identity not in found],),
+        )
+        found = dict(await fetch(conn, known, (wanted,)))
     return found
 
 

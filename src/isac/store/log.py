@@ -57,7 +57,7 @@ async def weigh(conn: Connection, arrivals: Sequence[Arrival], audience: Audienc
             change.facts,
             audience,
             poster,
-            member=organization not in (None, poster.actor.organization),
+            member=organization is not None and organization not in poster.organizations,
             same=same.get(arrival.stix_id),
         )
         weighed.admissions.append(admission)
@@ -109,7 +109,7 @@ async def withdraw(conn: Connection, subject: Subject, audience: Audience, by: B
     """
     change = await facts.one(conn, subject)
     grants = [grant for grant in change.facts.grants if grant.producer == subject.producer]
-    isac, _ = await facts.isac(conn)
+    isac, _, _ = await facts.isac(conn)
     if subject.producer == isac and [grant.audience.pk for grant in grants] == [audience.pk]:
         await facts.add_revoked(conn, change, subject, by)
     else:
@@ -124,7 +124,7 @@ async def revoke(conn: Connection, subject: Subject, by: By) -> None:
 
     Raises Forbidden for an object that is not ours.
     """
-    isac, _ = await facts.isac(conn)
+    isac, _, _ = await facts.isac(conn)
     if subject.producer != isac:
         raise Forbidden("Only its producer revokes an object; withdraw it instead.")
     change = await facts.one(conn, subject)
@@ -281,7 +281,7 @@ def _block(put: Put) -> int:
 
 async def _notes(conn: Connection, told: Sequence[tuple[Change, Audience, TLP]], by: By) -> list[Put]:
     """Store a note of ours for each audience that lost an object."""
-    isac, identity = await facts.isac(conn)
+    isac, identity, organization = await facts.isac(conn)
     rows = []
     for change, _, tlp in told:
         note_id = f"note--{uuid.uuid4()}"
@@ -296,7 +296,6 @@ async def _notes(conn: Connection, told: Sequence[tuple[Change, Audience, TLP]],
             ([note_id for _, note_id, _ in rows],),
         )
     )
-    organization = (await facts.fetch(conn, "SELECT pk FROM organizations WHERE kind = 'isac'"))[0][0]
     pks = await facts.copy_versions(
         conn,
         [

@@ -201,7 +201,7 @@ async def jurisdictions(conn: Connection) -> dict[str, Jurisdiction]:
 async def begin(conn: Connection) -> bool:
     """Make the root of all audiences, the public, and its collection; answers False where it stands already."""
     # Two programs may lay the foundation at once; the second waits here and then finds it laid.
-    await conn.execute("LOCK TABLE collections IN SHARE ROW EXCLUSIVE MODE")
+    await conn.execute("SELECT pg_advisory_xact_lock('collections'::regclass::bigint)")
     if await fetch(conn, "SELECT FROM audiences WHERE kind = 'public'"):
         return False
     (pk,) = await _numbers(conn, "audiences", 1)

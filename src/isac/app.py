@@ -1,0 +1,51 @@
+"""Puts the server together: the pool, the routes, and what stands before and behind all of them."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from isac.errors import IsacError
+from isac.serve import access, taxii, wire
+from isac.serve.queries import Tokens
+from isac.store import database, members
+
+#: what TAXII clients cut their envelopes to
+MAX_CONTENT_LENGTH = 100 * 1024 * 1024
+
+
+def create_app(
+    *,
+    database_url: str,
+    max_content_length: int = MAX_CONTENT_LENGTH,
+    public: bool = False,
+    free: bool = False,
+) -> FastAPI:
+    """The server as an ASGI application.
+
+    It refuses to start while a route does not say who may call it, or the database does not answer. `public` opens
+    discovery to whoever has no key; `free` is the sandbox's: everything well-formed is released at once.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # Here and not below, so that routes which somebody adds to the application are looked at as well.
+        access.require_access(app.routes)
+        async with database.pool(database_url) as pool:
+            async with pool.connection() as conn:
+                tokens = Tokens(await members.token_key(conn))
+            app.state.site = access.Site(pool, access.Keyring(pool), tokens, max_content_length, public, free)
+            yield
+
+    # No page of FastAPI's own: it would be a route that anybody may call, and TAXII needs no description.
+    app = FastAPI(title=taxii.TITLE, openapi_url=None, redirect_slashes=False, lifespan=lifespan)
+    app.include_router(taxii.discovery)
+    app.include_router(taxii.root)
+    app.add_middleware(wire.Door, roots=(taxii.DISCOVERY, taxii.ROOT))
+    for error in (IsacError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(error, wire.render)
+    for status in (404, 405):  # of the router; ours are IsacErrors
+        app.add_exception_handler(status, access.nowhere)
+    return app

@@ -1,0 +1,459 @@
+"""The command line: `isac COMMAND --help` shows what each does, with examples.
+
+Exit codes: 0 all done, 1 something was refused or held, 2 usage, 3 the surroundings (port, disk, database).
+"""
+
+import contextlib
+import csv
+import logging
+import sys
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+import uvloop
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from isac import demo as demonstration
+from isac import sandbox as throw_away
+from isac import server, times
+from isac.config import Settings
+from isac.errors import Invalid, IsacError, NotFound
+from isac.ingest import feeds, files
+from isac.ingest.foundation import found
+from isac.package_data import package_data
+from isac.policy import jurisdictions as rosters
+from isac.policy import organizations as memberships
+from isac.policy.actors import Role
+from isac.stix import schemas as stix_schemas
+from isac.stix.markings import TLP
+from isac.store import database, embedded, members, submissions
+from isac.store.database import Pool
+from isac.store.submissions import Counts
+
+T = TypeVar("T")
+
+OPERATOR = "operator"
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+jurisdictions_app = typer.Typer(no_args_is_help=True, help="The nation, States and local jurisdictions.")
+members_app = typer.Typer(no_args_is_help=True, help="Organizations and their first keys.")
+keys_app = typer.Typer(no_args_is_help=True, help="Credentials of machines.")
+triage_app = typer.Typer(no_args_is_help=True, help="Objects that wait for an analyst.")
+schemas_app = typer.Typer(no_args_is_help=True, help="The JSON Schemas in schemas/.")
+app.add_typer(jurisdictions_app, name="jurisdictions")
+app.add_typer(members_app, name="members")
+app.add_typer(keys_app, name="keys")
+app.add_typer(triage_app, name="triage")
+app.add_typer(schemas_app, name="schemas")
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen and change nothing.")]
+
+
+def main() -> NoReturn:
+    """Run a command; every known error is one sentence and an exit code."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    try:
+        with database.explaining():
+            app()
+    except IsacError as error:
+        err.print(f"error: {error.detail}", markup=False)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+# ------------------------------------------------------------------------------------------------------------- serving
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that answer.")] = None,
+) -> None:
+    """Serve TAXII 2.1.
+
+    Example: ISAC_DATABASE_URL=postgresql://isac@db/isac isac serve --host 0.0.0.0 --workers 4
+    """
+    settings = Settings()
+    listening = server.listen(host or settings.host, settings.port if port is None else port)
+    with _database(settings) as url:
+        database.require_migrated(url)
+        server.run(
+            listening,
+            url,
+            workers=workers or settings.workers,
+            max_content_length=settings.max_content_length,
+            ready=lambda: err.print(f"Serving on {':'.join(map(str, listening.getsockname()[:2]))}"),
+        )
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to this version's tables, and lay the foundation of an empty one.
+
+    Example: ISAC_DATABASE_URL=postgresql://postgres@db/isac isac migrate
+    """
+    with _database(Settings()) as url:
+        _prepare(url)
+
+
+@app.command()
+def demo(port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000) -> None:
+    """Try it: a server with 1,150 invented members and sample feeds, and commands to paste.
+
+    Example: isac demo --port 8001
+    """
+    settings = Settings()
+    demonstration.run(settings.home, port, settings.max_content_length, out, err)
+
+
+@app.command()
+def sandbox(
+    env: Annotated[Path, typer.Option(help="File to write the shell variables to.")],
+    workers: Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 is any free one.")] = 0,
+) -> None:
+    """Serve four empty collections from a throw-away database, for testing a TAXII client or server tool.
+
+    When it answers, the file holds BASE, API_ROOT, COLLECTION, BUSER, BPASS, TOKEN and more. Stop it with Ctrl-C.
+
+    Example: isac sandbox --env sandbox.env & sleep 5; . ./sandbox.env; curl -u $BUSER:$BPASS $BASE/taxii2/
+    """
+    throw_away.run(env, port=port, workers=workers, max_content_length=Settings().max_content_length)
+
+
+# ------------------------------------------------------------------------------------------------ jurisdictions, members
+
+
+@jurisdictions_app.command("import")
+def import_jurisdictions(file: Path, dry_run: DryRun = False) -> None:
+    """Add jurisdictions from CSV (code,name,kind,parent,fips,registered_voters): all of them or, with an error, none.
+
+    Example: isac jurisdictions import townships.csv --dry-run
+    """
+    text = _text(file)
+
+    async def work(pool: Pool) -> rosters.Differences:
+        async with pool.connection() as conn, conn.transaction():
+            known = await members.jurisdictions(conn)
+            roster = rosters.read(text, known)
+            _refuse(file, roster.problems)
+            if dry_run:
+                return rosters.differences(roster.jurisdictions, known)
+            return await members.import_jurisdictions(conn, roster.jurisdictions, OPERATOR, times.now())
+
+    done = _with_database(work)
+    verb = "would be " if dry_run else ""
+    out.print(f"{len(done.added)} {verb}added, {len(done.changed)} {verb}changed, {len(done.left)} left as they are.")
+
+
+@members_app.command("import")
+def import_members(file: Path, dry_run: DryRun = False) -> None:
+    """Add organizations from CSV (jurisdiction,name,kind,contact_email), each with a key: all of them or none.
+
+    The keys' secrets are printed once, as CSV; organizations that stand already are left alone.
+
+    Example: isac members import members.csv > keys.csv
+    """
+    text = _text(file)
+
+    async def work(pool: Pool) -> tuple[list[members.NewKey], int]:
+        async with pool.connection() as conn, conn.transaction():
+            read, problems = memberships.read(text, await members.jurisdictions(conn))
+            _refuse(file, problems)
+            known = await members.organizations(conn)
+            new = [organization for organization in read if organization.name.lower() not in known]
+            if dry_run:
+                return [], len(new)
+            pks = await members.add_organizations(conn, new)
+            keys = await members.create_keys(conn, dict.fromkeys(pks.values(), Role.POLLER), OPERATOR, times.now())
+            return keys, len(new)
+
+    keys, count = _with_database(work)
+    if dry_run:
+        out.print(f"{count} would be added, each with a key.")
+        return
+    _print_keys(keys)
+    err.print(f"{count} added. Their secrets stand above and nowhere else: hand them over by a safe way.")
+
+
+@keys_app.command("create")
+def create_key(
+    organization: Annotated[str, typer.Argument(help="The organization's name.")],
+    role: Annotated[Role, typer.Option(help="What it may do.")] = Role.POLLER,
+) -> None:
+    """Make a key; its secret is shown once.
+
+    Example: isac keys create "Example County Clerk" --role submitter
+    """
+
+    async def work(pool: Pool) -> list[members.NewKey]:
+        async with pool.connection() as conn, conn.transaction():
+            pk = (await members.organizations(conn)).get(organization.lower())
+            if pk is None:
+                raise NotFound(f"There is no organization {organization!r}. Add it: isac members import FILE")
+            return await members.create_keys(conn, {pk: role}, OPERATOR, times.now())
+
+    _print_keys(_with_database(work))
+
+
+@keys_app.command("revoke")
+def revoke_key(key_id: Annotated[str, typer.Argument(help="The key's id, the part after isac_.")]) -> None:
+    """End a key; servers refuse it within two seconds.
+
+    Example: isac keys revoke 4kq7xw2m
+    """
+
+    async def work(pool: Pool) -> None:
+        async with pool.connection() as conn, conn.transaction():
+            await members.revoke_key(conn, key_id, OPERATOR, times.now())
+
+    _with_database(work)
+    out.print(f"{key_id} is revoked.")
+
+
+@keys_app.command("list")
+def list_keys() -> None:
+    """List all keys, without their secrets.
+
+    Example: isac keys list
+    """
+
+    async def work(pool: Pool) -> list[members.Key]:
+        async with pool.connection() as conn:
+            return await members.keys(conn)
+
+    table = Table("key id", "organization", "jurisdiction", "role", "made", "revoked", box=None)
+    for key in _with_database(work):
+        revoked = f"{key.revoked_at:%Y-%m-%d}" if key.revoked_at else ""
+        table.add_row(
+            key.key_id, key.organization, key.jurisdiction or "", key.role, f"{key.created_at:%Y-%m-%d}", revoked
+        )
+    out.print(table)
+
+
+# ------------------------------------------------------------------------------------------------------ intake, triage
+
+
+@app.command()
+def ingest(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="STIX 2.1, lists, archives of them; .gz or not.")
+    ],
+    to: Annotated[str, typer.Option(help="Code of the audience: us, us-oh, us-oh-39049, public, org-17.")],
+    source: Annotated[str | None, typer.Option(help="Who it comes from; ids of indicators hang on it.")] = None,
+    feed: Annotated[str | None, typer.Option(help="Read the files as this feed defines (name or TOML file).")] = None,
+    tlp: Annotated[str | None, typer.Option(help="Marking of what is unmarked: clear, green, amber …")] = None,
+    sample: Annotated[bool, typer.Option(help="Made up for trying: documentation addresses are taken.")] = False,
+) -> None:
+    """Take files in, straight into the database, and report what was accepted, held, refused or there already.
+
+    Example: isac ingest report.json blocklist.txt.gz --to us-oh --source "Example vendor"
+    """
+    definition = _feed(feed) if feed else None
+    name = source or (definition.name if definition else None)
+    if name is None:
+        raise Invalid("Say who it comes from: --source NAME")
+    marking = _tlp(tlp) if tlp else definition.tlp if definition else None
+    sampled = sample or bool(definition and definition.sample)
+    report = _Report()
+
+    async def work(pool: Pool) -> None:
+        async with pool.connection() as conn, conn.transaction():
+            collection = await members.shelf(conn, to)
+            asking = await members.source(conn, name)
+        for payload in _payloads(paths, report):
+            with _bar(payload.name) as (expected, progress):
+                try:
+                    reading = await files.ingest(
+                        pool,
+                        payload,
+                        collection,
+                        asking,
+                        name,
+                        feed=definition,
+                        tlp=marking,
+                        sample=sampled,
+                        progress=progress,
+                        expected=expected,
+                    )
+                except Invalid as error:
+                    report.unread.append((payload.name, error.detail))
+                else:
+                    report.add(reading)
+
+    _with_database(work)
+    report.print()
+    raise typer.Exit(report.exit_code)
+
+
+@triage_app.command("list")
+def list_held(limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50) -> None:
+    """List what is held, the oldest first, each with its reason.
+
+    Example: isac triage list --limit 200
+    """
+
+    async def work(pool: Pool) -> tuple[list[tuple[int, submissions.Held]], list[tuple[str, int]]]:
+        async with pool.connection() as conn:
+            return await submissions.held(conn, limit), await submissions.held_reasons(conn)
+
+    rows, reasons = _with_database(work)
+    table = Table("object", "for", "from", "held", "why", box=None)
+    for _, held in rows:
+        table.add_row(held.stix_id, held.audience, held.source, f"{held.held_at:%Y-%m-%d %H:%M}", held.reason)
+    out.print(table)
+    total = sum(number for _, number in reasons)
+    out.print(f"{total} held: {', '.join(f'{number} {rule}' for rule, number in reasons) or 'nothing waits'}.")
+
+
+@schemas_app.command("build")
+def build_schemas(folder: Annotated[Path, typer.Argument(help="The folder schemas/.")] = Path("schemas")) -> None:
+    """Write schemas/stix/ from stix2's property tables and schemas/feed.json from the feed model.
+
+    Example: isac schemas build
+    """
+    stix_schemas.write(folder / "stix")
+    (folder / "feed.json").write_text(feeds.schema(), encoding="utf-8")
+
+
+# ------------------------------------------------------------------------------------------------------------- details
+
+
+class _Report:
+    """What became of all files together."""
+
+    def __init__(self) -> None:
+        self.counts = Counts()
+        self.unread: list[tuple[str, str]] = []
+        self.reasons: Counter[tuple[str, str]] = Counter()
+        self.examples: dict[tuple[str, str], str] = {}
+
+    def add(self, reading: files.Reading) -> None:
+        self.counts += reading.outcome.counts + Counts(refused=len(reading.problems))
+        for verdict, lines in (("refused", reading.outcome.failures), ("held", reading.outcome.pendings)):
+            for line in lines:
+                self._note(verdict, line["message"], line["id"])
+        for problem in reading.problems:
+            self._note("refused", problem.reason, f"{reading.name}, line {problem.line}: {problem.text}")
+
+    def _note(self, verdict: str, reason: str, example: str) -> None:
+        self.reasons[verdict, reason] += 1
+        self.examples.setdefault((verdict, reason), example)
+
+    def print(self) -> None:
+        counts = self.counts
+        out.print(
+            f"accepted {counts.accepted}, held {counts.held}, refused {counts.refused}, repeated {counts.repeated}"
+        )
+        for (verdict, reason), number in self.reasons.most_common(20):
+            out.print(f"  {number} {verdict}: {reason}", markup=False)
+            out.print(f"      such as {self.examples[verdict, reason]}", markup=False)
+        if len(self.reasons) > 20:
+            out.print(f"  and {len(self.reasons) - 20} more reasons")
+        for name, reason in self.unread:
+            out.print(f"  not read: {name}: {reason}", markup=False)
+
+    @property
+    def exit_code(self) -> int:
+        return 1 if self.counts.held or self.counts.refused or self.unread else 0
+
+
+def _payloads(paths: Sequence[Path], report: _Report) -> Iterator[files.Payload]:
+    for path in paths:
+        try:
+            yield from files.payloads(path)
+        except Invalid as error:
+            report.unread.append((str(path), error.detail))
+
+
+def _feed(name: str) -> feeds.Feed:
+    """A feed by its name or its file."""
+    path = Path(name)
+    if path.suffix == ".toml":
+        return feeds.load(path)
+    known = {feed.name: feed for feed in feeds.load_all(package_data("feeds"))}
+    if name not in known:
+        raise NotFound(f"There is no feed {name!r}; there are {', '.join(known)}.")
+    return known[name]
+
+
+def _tlp(text: str) -> TLP:
+    try:
+        return TLP.parse(text)
+    except ValueError as error:
+        raise Invalid(f"--tlp: {error}") from error
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise Invalid(f"{file}: cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise Invalid(f"{file}: is not UTF-8; save it as «CSV UTF-8».") from error
+
+
+def _refuse(file: Path, problems: Sequence[rosters.Problem]) -> None:
+    """All or nothing: with one problem nothing is imported, and all of them are shown."""
+    for problem in problems:
+        err.print(f"{file}:{problem.line}: {problem.text}", markup=False)
+    if problems:
+        raise Invalid(f"{file}: {len(problems)} problems, nothing was imported. Mend these lines and try again.")
+
+
+def _print_keys(keys: Sequence[members.NewKey]) -> None:
+    writer = csv.writer(sys.stdout)
+    writer.writerow(["jurisdiction", "organization", "key_id", "secret"])
+    writer.writerows([key.jurisdiction or "", key.organization, key.key_id, key.secret] for key in keys)
+
+
+@contextlib.contextmanager
+def _bar(name: str) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
+    """A progress bar on a terminal, silence elsewhere: (expected, progress)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task(name, total=None)
+        yield (
+            lambda total: progress.update(task, total=total),
+            lambda count: progress.advance(task, count),
+        )
+
+
+def _with_database(work: Callable[[Pool], Coroutine[Any, Any, T]]) -> T:
+    """Run a command's work on its database, which is started and prepared where it is an embedded one."""
+    with _database(Settings()) as url:
+        return uvloop.run(_in_pool(url, work))
+
+
+async def _in_pool(url: str, work: Callable[[Pool], Coroutine[Any, Any, T]]) -> T:
+    async with database.pool(url, size=2) as pool:
+        return await work(pool)
+
+
+@contextlib.contextmanager
+def _database(settings: Settings) -> Iterator[str]:
+    """The database's URL. The embedded one is prepared, and stopped again unless it was running before."""
+    if settings.database_url:
+        yield settings.database_url
+        return
+    home = settings.home / "postgres"
+    with embedded.lent(home) as running:
+        url = database.create(running.conninfo, "isac")
+        _prepare(url)
+        yield url
+
+
+def _prepare(url: str) -> None:
+    database.migrate(url)
+    roster = rosters.read((package_data("feeds") / "jurisdictions.csv").read_text(encoding="utf-8"))
+    uvloop.run(_in_pool(url, lambda pool: found(pool, roster.jurisdictions)))

@@ -1,0 +1,142 @@
+"""`make demo`: a server with the nation, 50 States and 1,100 local jurisdictions, invented members and sample feeds.
+
+The second start finds everything in place and changes nothing.
+"""
+
+import csv
+import io
+import os
+import signal
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import FrameType
+
+import uvloop
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from isac import server, times
+from isac.ingest import feeds, files
+from isac.ingest.foundation import found
+from isac.package_data import package_data
+from isac.policy import jurisdictions as rosters
+from isac.policy.actors import Role
+from isac.policy.jurisdictions import Jurisdiction
+from isac.policy.organizations import Organization
+from isac.store import database, embedded, members
+from isac.store.database import Pool
+from isac.store.submissions import Counts
+
+#: the sample keys: whose, in which role, and what is said of it
+_COUNTY, _STATE, _NATION = "us-oh-39049", "us-oh", "us"
+_SAMPLES = {
+    _COUNTY: (Role.POLLER, "a county, Franklin County in Ohio"),
+    _STATE: (Role.POLLER, "its State, Ohio"),
+    _NATION: (Role.ANALYST, "an analyst of the ISAC"),
+}
+#: the sample keys' secrets, so that every start can print them; they open a server on loopback with invented data
+_KEYS = "demo-keys.csv"
+
+
+def run(home: Path, port: int, max_content_length: int, out: Console, err: Console) -> None:
+    """Serve the demonstration until Ctrl-C."""
+    signal.signal(signal.SIGTERM, _stop)
+    listening = server.listen("127.0.0.1", port)
+    address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    try:
+        with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+            boot = progress.add_task("starting PostgreSQL", total=1)
+            url = database.create(embedded.start(home / "postgres").conninfo, "isac")
+            database.migrate(url)
+            progress.advance(boot)
+            counts = uvloop.run(_furnish(url, home, progress))
+        keys = _saved(home / _KEYS)
+        server.run(
+            listening, url, max_content_length=max_content_length, ready=lambda: _print(out, address, keys, counts)
+        )
+    finally:
+        embedded.stop(home / "postgres")
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+async def _furnish(url: str, home: Path, progress: Progress) -> dict[str, Counts]:
+    """Jurisdictions, members, keys, feeds; answers what became of each feed."""
+    roster = rosters.read((package_data("feeds") / "jurisdictions.csv").read_text(encoding="utf-8")).jurisdictions
+    async with database.pool(url, size=2) as pool:
+        people = progress.add_task(f"{len(roster)} jurisdictions and their members", total=1)
+        await found(pool, roster)
+        await _add_members(pool, roster, home)
+        progress.advance(people)
+        folder = package_data("feeds")
+        defined = [feed for feed in feeds.load_all(folder) if feed.sample]
+        reading = progress.add_task("reading feeds", total=len(defined))
+        counts = {}
+        for feed in defined:
+            done = await files.run_feed(pool, feed, folder)
+            counts[feed.name] = done.outcome.counts + Counts(refused=len(done.problems))
+            progress.advance(reading)
+    return counts
+
+
+async def _add_members(pool: Pool, roster: Iterable[Jurisdiction], home: Path) -> None:
+    """An invented organization for each State and local jurisdiction, and the sample keys, once."""
+    names = {each.code: f"Sample member {each.code}" for each in roster if each.code != _NATION}
+    async with pool.connection() as conn, conn.transaction():
+        known = await members.organizations(conn)
+        new = [
+            Organization(code, name, "member", f"{code}@example.org")
+            for code, name in names.items()
+            if name.lower() not in known
+        ]
+        await members.add_organizations(conn, new)
+        if (home / _KEYS).exists():
+            return
+        known = await members.organizations(conn)
+        isac = (await members.steward(conn)).organization
+        owners = {code: isac if code == _NATION else known[names[code].lower()] for code in _SAMPLES}
+        keys = await members.create_keys(
+            conn, {owners[code]: role for code, (role, _) in _SAMPLES.items()}, "operator", times.now()
+        )
+        _save(home / _KEYS, {key.jurisdiction or "": key for key in keys})
+
+
+def _save(file: Path, keys: dict[str, members.NewKey]) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w", encoding="utf-8", newline="") as opened:
+        writer = csv.writer(opened)
+        writer.writerows([code, key.key_id, key.secret] for code, key in keys.items())
+        opened.flush()
+        os.fsync(opened.fileno())
+
+
+def _saved(file: Path) -> dict[str, tuple[str, str]]:
+    return {
+        code: (key_id, secret) for code, key_id, secret in csv.reader(io.StringIO(file.read_text(encoding="utf-8")))
+    }
+
+
+def _print(out: Console, address: str, keys: dict[str, tuple[str, str]], counts: dict[str, Counts]) -> None:
+    for name, count in counts.items():
+        out.print(
+            f"feed {name}: {count.accepted} accepted, {count.held} held, {count.refused} refused, "
+            f"{count.repeated} there already"
+        )
+    python = sys.executable
+    for code, (_, words) in _SAMPLES.items():
+        key_id, secret = keys[code]
+        objects = f"{address}/elections/collections/{code}/objects/"
+        script = (
+            f"from taxii2client.v21 import Server; "
+            f"s=Server('{address}/taxii2/',user='{key_id}',password='{secret}'); "
+            f"[print(c.title, len(c.get_objects(limit=1000).get('objects',[])), 'objects') "
+            f"for c in s.default.collections]"
+        )
+        out.print(f"\nAs {words}:", markup=False)
+        out.print(f"curl -s -u {key_id}:{secret} '{objects}?limit=3'", markup=False)
+        out.print(f'NO_PROXY=* {python} -c "{script}"', markup=False)
+    out.print(f"\nServing on {address}, Ctrl-C stops everything.", markup=False)

@@ -1,0 +1,130 @@
+"""Files that an operator hands over: opened, unpacked, told apart, and sent down the road."""
+
+import asyncio
+import gzip
+import io
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from isac import times
+from isac.errors import Invalid
+from isac.formats import stix, text
+from isac.formats.found import Found, Unreadable
+from isac.ingest import feeds
+from isac.ingest.authoring import author
+from isac.ingest.feeds import Feed
+from isac.ingest.intake import Outcome, Submission, take_in
+from isac.policy.actors import Actor
+from isac.stix.markings import TLP
+from isac.store import members
+from isac.store.database import Pool
+from isac.store.members import Collection
+
+#: what a packed file may unpack to; larger ones are cut by their owner
+MAX_BYTES = 1024 * 1024 * 1024
+_GZIP, _TAR = b"\x1f\x8b", (257, b"ustar")
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """One document: a file, or a member of an archive."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What became of one document; `problems` are the lines of a list that hold no value."""
+
+    name: str
+    outcome: Outcome
+    problems: list[Unreadable]
+
+
+def payloads(path: Path) -> Iterator[Payload]:
+    """The documents in a file: itself, or what its archive holds. Raises Invalid if it cannot be read or is damaged."""
+    try:
+        data = path.read_bytes()
+        if data.startswith(_GZIP):
+            with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
+                data = packed.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise Invalid(f"{path}: holds more than {MAX_BYTES >> 20} MiB; cut it into several files.")
+        if data[_TAR[0] :].startswith(_TAR[1]):
+            yield from _members(path, data)
+        else:
+            yield Payload(str(path), data)
+    except OSError as error:
+        raise Invalid(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except (EOFError, zlib.error, tarfile.TarError) as error:
+        raise Invalid(f"{path}: is damaged ({error}); get it again.") from error
+
+
+def _members(path: Path, data: bytes) -> Iterator[Payload]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        for member in archive:
+            opened = archive.extractfile(member) if member.isfile() else None
+            if opened is not None:
+                yield Payload(f"{path}:{member.name}", opened.read())
+
+
+async def ingest(
+    pool: Pool,
+    payload: Payload,
+    collection: Collection,
+    asking: Actor,
+    source: str,
+    *,
+    feed: Feed | None = None,
+    tlp: TLP | None = None,
+    sample: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+    expected: Callable[[int], None] = lambda _: None,
+) -> Reading:
+    """Take one document in: STIX as it is, lists as indicators of ours. `expected` hears how many objects there are.
+
+    Raises Invalid where the document as a whole cannot be read.
+    """
+    read = await asyncio.to_thread(_read, payload.data, feed)
+    problems: list[Unreadable] = []
+    if isinstance(read, list):
+        pieces = read
+    else:
+        async with pool.connection() as conn:
+            isac = await members.steward(conn)
+            marking = tlp if tlp is not None else TLP.GREEN
+            pieces, problems = await author(
+                conn, read, producer=isac.identity, source=source, tlp=marking, now=times.now()
+            )
+    expected(len(pieces))
+    submission = Submission(pieces, collection.own, source, tlp, sample)
+    return Reading(payload.name, await take_in(pool, submission, asking, progress=progress), problems)
+
+
+def _read(data: bytes, feed: Feed | None) -> list[bytes] | Iterator[Found | Unreadable]:
+    """As the feed's definition says; without one STIX is told by its first byte, all else is a list."""
+    if feed is not None:
+        return feeds.read(feed, data)
+    if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b"<"):
+        return stix.split(data)
+    return text.read(data)
+
+
+async def run_feed(
+    pool: Pool, feed: Feed, folder: Path, *, progress: Callable[[int], None] = lambda _: None
+) -> Reading:
+    """Read a feed's file and take it in for its audience. Raises Invalid, and NotFound for an audience that is not."""
+    if not feed.redistribute:
+        raise Invalid(f"Feed {feed.name}: its terms forbid redistribution (redistribute = false); it is not released.")
+    data = await asyncio.to_thread(feeds.payload, feed, folder)
+    async with pool.connection() as conn, conn.transaction():
+        asking = await members.source(conn, feed.name)
+        collection = await members.shelf(conn, feed.audience)
+    payload = Payload(feed.name, data)
+    return await ingest(
+        pool, payload, collection, asking, feed.name, feed=feed, tlp=feed.tlp, sample=feed.sample, progress=progress
+    )

@@ -1,0 +1,179 @@
+"""Who calls: credential → actor; the annotated types of the endpoints' signatures (TAXII 2.1 §1.6.9, §8.2.2).
+
+A signature that carries none of `Member` and `Anyone` keeps the server from starting.
+"""
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request, Response
+from fastapi.routing import iter_route_contexts
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
+
+from isac.errors import IsacError, NotFound, Unauthorized
+from isac.policy.actors import Actor
+from isac.serve import wire
+from isac.serve.queries import Tokens
+from isac.store import members
+from isac.store.database import Connection, Pool
+
+
+class Keyring:
+    """Actors by the SHA-256 of their secret; only those that exist, so it holds no more than there are keys."""
+
+    #: A revoked key, a changed role or group counts within two seconds: this one, and one for the reading.
+    SECONDS = 1.0
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._known: dict[bytes, tuple[float, Actor]] = {}
+
+    async def actor(self, secret: str) -> Actor | None:
+        """Whose secret this is; costs a connection only where it was not asked for within the last second."""
+        digest = hashlib.sha256(secret.encode()).digest()
+        asked_at = asyncio.get_running_loop().time()
+        remembered = self._known.get(digest)
+        if remembered and asked_at < remembered[0] + self.SECONDS:
+            return remembered[1]
+        async with self._pool.connection() as conn:
+            actor = await members.actor(conn, secret)
+        if actor is None:
+            self._known.pop(digest, None)
+        else:
+            self._known[digest] = asked_at, actor
+        return actor
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the endpoints need to know of this server; made when it starts."""
+
+    pool: Pool
+    keyring: Keyring
+    tokens: Tokens
+    max_content_length: int
+    #: discovery needs no key
+    public: bool
+    #: the sandbox's: everything well-formed is released at once
+    free: bool
+
+
+def secret_in(headers: Headers) -> str | None:
+    """The secret of a request, whichever way a product can send it; None if there is none (L-1).
+
+    HTTP Basic with any user name, `Bearer`, `Token` or `X-API-Key`. Raises Unauthorized for a Basic that is malformed.
+    """
+    scheme, _, rest = headers.get("authorization", "").strip().partition(" ")
+    if scheme.lower() in ("bearer", "token"):
+        return rest.strip()
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(rest.strip(), validate=True).partition(b":")[2].decode()
+        except ValueError as error:
+            raise Unauthorized("This is not HTTP Basic authentication; use the key as the password.") from error
+    return headers.get("x-api-key")
+
+
+async def anyone(request: Request) -> Actor | None:
+    """The actor of a request; None if it has no credential. Raises Unauthorized for a wrong one."""
+    secret = secret_in(request.headers)
+    if secret is None:
+        return None
+    actor = await site(request).keyring.actor(secret)
+    if actor is None:
+        raise Unauthorized("This key is unknown or revoked.")
+    request.state.actor = actor.key_id
+    return actor
+
+
+async def member(request: Request) -> Actor:
+    """The actor of a request. Raises Unauthorized."""
+    actor = await anyone(request)
+    if actor is None:
+        raise no_key()
+    return actor
+
+
+def no_key() -> Unauthorized:
+    return Unauthorized("Send your key: as the password of HTTP Basic, or as Authorization: Bearer.")
+
+
+def site(request: Request) -> Site:
+    """What `app` put together."""
+    found: Site = request.app.state.site
+    return found
+
+
+async def _site(request: Request) -> Site:
+    # FastAPI would run a plain function in a thread.
+    return site(request)
+
+
+async def _reading(request: Request) -> AsyncIterator[Connection]:
+    async with site(request).pool.connection() as conn:
+        yield conn
+
+
+async def _transaction(request: Request) -> AsyncIterator[Connection]:
+    async with site(request).pool.connection() as conn, conn.transaction():
+        yield conn
+
+
+Member = Annotated[Actor, Depends(member)]
+Anyone = Annotated[Actor | None, Depends(anyone)]
+Here = Annotated[Site, Depends(_site)]
+#: Autocommit, for reading only. Returned before the answer leaves: a slow reader holds no connection.
+ReadDb = Annotated[Connection, Depends(_reading, scope="function")]
+#: One transaction, committed before the answer: with FastAPI's default scope the client would have its 202 before.
+Db = Annotated[Connection, Depends(_transaction, scope="function")]
+
+
+# ----------------------------------------------------------------------------------------------------- what no route is
+
+
+async def nowhere(request: Request, error: Exception) -> Response:
+    """Answer what no route answers, and only to members: nobody probes for roots and methods without a key (A-23).
+
+    404; or 405 with what is allowed; or that alone, if asked by OPTIONS (A-22).
+    """
+    try:
+        await member(request)
+    except IsacError as refusal:
+        return await wire.render(request, refusal)
+    methods = _methods(request.app.routes, request.scope["path"])
+    if not methods:
+        return await wire.render(request, NotFound("There is nothing at this address."))
+    allow = {"Allow": ", ".join(sorted(methods))}
+    if request.method == "OPTIONS":
+        return Response(status_code=204, headers=allow, media_type=wire.TAXII)
+    return await wire.render(request, HTTPException(405, headers=allow))
+
+
+def _methods(routes: Sequence[BaseRoute], path: str) -> set[str]:
+    found = {
+        method
+        for route in iter_route_contexts(routes)
+        if route.path_regex.match(path)
+        for method in route.methods or ()
+    }
+    return found | {"OPTIONS"} | ({"HEAD"} if "GET" in found else set()) if found else set()
+
+
+def require_access(routes: Sequence[BaseRoute]) -> None:
+    """Raise RuntimeError for a route whose signature does not say who may call it."""
+    for route in iter_route_contexts(routes):
+        if not {member, anyone} & set(_calls(getattr(route, "dependant", None))):
+            raise RuntimeError(f"{route.path}: its signature must carry Member or Anyone")
+
+
+def _calls(dependant: Any) -> Iterator[Any]:
+    if dependant is not None:
+        yield dependant.call
+        for inner in dependant.dependencies:
+            yield from _calls(inner)

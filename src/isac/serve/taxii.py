@@ -1,0 +1,224 @@
+"""The TAXII 2.1 endpoints, in the order of the specification (§4, §5); paths end in a slash here, see `wire.Door`."""
+
+import functools
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Annotated, TypeVar
+
+import orjson
+from fastapi import APIRouter, Depends, Request, Response
+
+from isac import times
+from isac.errors import Forbidden, Invalid, NotFound, Unprocessable
+from isac.formats import stix
+from isac.ingest import intake
+from isac.policy.actors import Actor, may_release
+from isac.serve import access, queries, wire
+from isac.serve.access import Anyone, Db, Here, Member, ReadDb
+from isac.serve.queries import Asked
+from isac.store import members, objects, submissions
+from isac.store.database import Connection
+from isac.store.members import Collection
+from isac.store.objects import Manifest, Page, Query
+
+DISCOVERY = "/taxii2/"
+#: relative, so that it is right behind any proxy, and with a last part of its own (clients choose roots by it, L-11)
+ROOT = "/elections/"
+TITLE = "Election infrastructure threat intelligence"
+DESCRIPTION = (
+    "Threat indicators shared by and for those who run the elections of the States and their local jurisdictions."
+)
+
+# Before anything else a request needs a key (401), and an answer that it can read (406).
+discovery = APIRouter(dependencies=[Depends(access.anyone), Depends(wire.acceptable)])
+root = APIRouter(prefix=ROOT.rstrip("/"), dependencies=[Depends(access.member), Depends(wire.acceptable)])
+
+
+def _asked(known: frozenset[str]) -> Callable[[Request], Awaitable[Asked]]:
+    async def read(request: Request) -> Asked:
+        return queries.read(request.scope["query_string"], known)
+
+    return read
+
+
+ObjectsQuery = Annotated[Asked, Depends(_asked(queries.OF_OBJECTS))]
+ObjectQuery = Annotated[Asked, Depends(_asked(queries.OF_OBJECT))]
+VersionsQuery = Annotated[Asked, Depends(_asked(queries.OF_VERSIONS))]
+DeleteQuery = Annotated[Asked, Depends(_asked(queries.OF_DELETE))]
+
+
+# ------------------------------------------------------------------------------------------- discovery, root, status
+
+
+@discovery.get(DISCOVERY)
+async def get_discovery(anyone: Anyone, here: Here) -> Response:
+    """Server Discovery (TAXII 2.1 §4.1)."""
+    if anyone is None and not here.public:
+        raise access.no_key()
+    return wire.resource({"title": TITLE, "description": DESCRIPTION, "default": ROOT, "api_roots": [ROOT]})
+
+
+@root.get("/")
+async def get_api_root(member: Member, here: Here) -> Response:
+    """Get API Root Information (TAXII 2.1 §4.2)."""
+    return wire.resource(
+        {
+            "title": TITLE,
+            "description": DESCRIPTION,
+            "versions": [wire.TAXII],
+            "max_content_length": here.max_content_length,
+        }
+    )
+
+
+@root.get("/status/{status_id}/")
+async def get_status(member: Member, status_id: str, db: ReadDb) -> Response:
+    """Get Status (TAXII 2.1 §4.3). Another organization's is 404."""
+    return wire.status(await submissions.status(db, status_id, member))
+
+
+# -------------------------------------------------------------------------------------------------------- collections
+
+
+@root.get("/collections/")
+async def get_collections(member: Member, db: ReadDb) -> Response:
+    """Get Collections (TAXII 2.1 §5.1): the few that this member needs; the order never changes."""
+    shelves = await members.collections(db, member)
+    return wire.resource({"collections": [wire.collection(shelf, member) for shelf in shelves]})
+
+
+@root.get("/collections/{collection}/")
+async def get_collection(member: Member, collection: str, db: ReadDb) -> Response:
+    """Get a Collection (TAXII 2.1 §5.2), by id or alias."""
+    shelf = await members.collection(db, collection, member)
+    return wire.resource(wire.collection(shelf, member))
+
+
+@root.get("/collections/{collection}/manifest/")
+async def get_manifest(member: Member, collection: str, asked: ObjectsQuery, db: ReadDb, here: Here) -> Response:
+    """Get Object Manifests (TAXII 2.1 §5.3)."""
+    shelf = await members.collection(db, collection, member)
+    query = here.tokens.query(asked, shelf.pk)
+    found, dates = await _dated(objects.manifest, db, shelf, query)
+    return wire.manifest(found, here.tokens.next(shelf.pk, query, found), dates)
+
+
+@root.get("/collections/{collection}/objects/")
+async def get_objects(member: Member, collection: str, asked: ObjectsQuery, db: ReadDb, here: Here) -> Response:
+    """Get Objects (TAXII 2.1 §5.4). Empty envelope when nothing matches; 404 for what is not the member's."""
+    shelf = await members.collection(db, collection, member)
+    query = here.tokens.query(asked, shelf.pk)
+    page, dates = await _dated(objects.page, db, shelf, query)
+    return wire.envelope(page, here.tokens.next(shelf.pk, query, page), dates)
+
+
+@root.post("/collections/{collection}/objects/")
+async def add_objects(member: Member, collection: str, request: Request, here: Here) -> Response:
+    """Add Objects (TAXII 2.1 §5.5): 202 and the status, which is complete unless an object waits for an analyst.
+
+    No connection is held while a slow body arrives.
+    """
+    async with here.pool.connection() as db:
+        shelf = _writable(await members.collection(db, collection, member), member)
+    pieces = _pieces(await wire.envelope_body(request, here.max_content_length))
+    submission = intake.Submission(pieces, shelf.own, "TAXII")
+    outcome = await intake.take_in(here.pool, submission, member, free=here.free)
+    async with here.pool.connection() as db:
+        return wire.status(await submissions.status(db, outcome.id, member), 202)
+
+
+@root.get("/collections/{collection}/objects/{stix_id}/")
+async def get_object(
+    member: Member, collection: str, stix_id: str, asked: ObjectQuery, db: ReadDb, here: Here
+) -> Response:
+    """Get an Object (TAXII 2.1 §5.6). Empty envelope when filters exclude all versions; 404 when it is not there."""
+    shelf = await members.collection(db, collection, member)
+    query = _only(stix_id.lower(), here.tokens.query(asked, shelf.pk))
+    page, dates = await _dated(objects.page, db, shelf, query)
+    if not page.objects and not await objects.exists(db, shelf, stix_id.lower()):
+        raise NotFound("No such object.")
+    return wire.envelope(page, here.tokens.next(shelf.pk, query, page), dates)
+
+
+@root.delete("/collections/{collection}/objects/{stix_id}/")
+async def delete_object(member: Member, collection: str, stix_id: str, asked: DeleteQuery, db: Db) -> Response:
+    """Delete an Object (TAXII 2.1 §5.7): all its versions, unless match[version] names some (A-15)."""
+    shelf = _writable(await members.collection(db, collection, member), member)
+    if asked.spec_versions is not None and objects.SPEC_VERSION not in asked.spec_versions:
+        raise NotFound("No such object.")
+    await objects.delete(db, shelf, stix_id.lower(), asked.versions, member, times.now())
+    return wire.nothing()
+
+
+@root.get("/collections/{collection}/objects/{stix_id}/versions/")
+async def get_versions(
+    member: Member, collection: str, stix_id: str, asked: VersionsQuery, db: ReadDb, here: Here
+) -> Response:
+    """Get Object Versions (TAXII 2.1 §5.8), the oldest first."""
+    shelf = await members.collection(db, collection, member)
+    query = here.tokens.query(asked, shelf.pk)
+    read = functools.partial(_versions, stix_id.lower())
+    found, dates = await _dated(read, db, shelf, query)
+    return wire.versions(found, here.tokens.next(shelf.pk, query, found), dates)
+
+
+# -------------------------------------------------------------------------------------------------------------- steps
+
+Found = TypeVar("Found", Page, Manifest)
+
+
+async def _dated(
+    read: Callable[[Connection, Collection, Query], Awaitable[Found]], db: Connection, shelf: Collection, query: Query
+) -> tuple[Found, wire.Dates]:
+    """A page and the dates for its headers; an empty one's are where it is safe to go on (§3.2, A-11).
+
+    That is what was asked for, or the collection's newest date if that is earlier. To whoever asked from the start we
+    may name only what was there before the page was read: a row that came between would be lost.
+    """
+    asked = max(filter(None, (query.added_after, query.position)), default=None)
+    before = None if asked else await objects.newest(db, shelf)
+    found = await read(db, shelf, query)
+    if found.first and found.last:
+        return found, (found.first, found.last)
+    safe = min(asked, await objects.newest(db, shelf) or times.now()) if asked else before
+    return found, (safe, safe) if safe else None
+
+
+async def _versions(stix_id: str, db: Connection, shelf: Collection, query: Query) -> Manifest:
+    return await objects.versions(db, shelf, stix_id, query)
+
+
+def _only(stix_id: str, query: Query) -> Query:
+    """The query, of one object."""
+    return replace(query, ids=(stix_id,) if query.ids is None or stix_id in query.ids else ())
+
+
+def _writable(shelf: Collection, member: Actor) -> Collection:
+    """The collection, if the member may write there; that it exists he may know (§5.5, §5.7)."""
+    if not may_release(member, shelf.own):
+        raise Forbidden("This key may read this collection, but not write to it.")
+    return shelf
+
+
+def _pieces(body: bytes) -> list[bytes]:
+    """The objects of an envelope or bundle, as their own bytes.
+
+    400 for what is no JSON or has no objects; 422 where the envelope is understood, and nothing in it is of use (A-17).
+    """
+    try:
+        pieces = stix.split(body)
+    except Invalid as error:
+        if _has_objects(body):
+            raise Unprocessable(error.detail) from error
+        raise
+    if not pieces:
+        raise Unprocessable("There is no object in this envelope.")
+    return pieces
+
+
+def _has_objects(body: bytes) -> bool:
+    try:
+        read = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(read, dict) and "objects" in read

@@ -1,0 +1,260 @@
+"""What travels: media types, TAXII resources, errors, and the form of a request (TAXII 2.1 §1.6.8, §3.1 to §3.8).
+
+Everything is made as bytes here and handed over as a plain response: FastAPI's own rendering would cost a page more
+than its SQL does.
+"""
+
+import functools
+import http
+import logging
+import re
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from isac import times
+from isac.errors import BadRequest, IsacError, NotAcceptable, TooLarge, UnsupportedMediaType
+from isac.policy.actors import Actor, may_release
+from isac.store.members import Collection
+from isac.store.objects import Manifest, Page
+from isac.store.submissions import Status
+
+log = logging.getLogger(__name__)
+
+TAXII = "application/taxii+json;version=2.1"
+STIX = "application/stix+json;version=2.1"
+
+# ------------------------------------------------------------------------------------------------------- media types
+
+_LISTED = re.compile(r'(?:[^,"]|"[^"]*")+')
+
+
+@functools.lru_cache(maxsize=256)
+def accepts(header: str) -> bool:
+    """May the answer be TAXII 2.1 under this Accept header? The most specific range decides (RFC 9110 §12.5.1).
+
+    Ranges of other types let it pass, since products send whatever their HTTP library made up: only ranges of other
+    TAXII versions and q=0 turn it down (A-2), which is what makes clients of both versions fall back.
+    """
+    if not header.strip():
+        return True
+    found = [_range(*_media_type(text)) for text in _LISTED.findall(header)]
+    most, q = max(found, default=(-1, 0.0))
+    return most >= 0 and q > 0
+
+
+def _range(kind: str, parameters: Mapping[str, str]) -> tuple[int, float]:
+    """How specifically a range names our type (-1: it names another TAXII), and its q."""
+    version = parameters.get("version")
+    try:
+        q = float(parameters.get("q", "1"))
+    except ValueError:
+        q = 1.0
+    if kind == "application/taxii+json":
+        return (2 if version is None else 3 if version == "2.1" else -1), q
+    if kind == "application/vnd.oasis.taxii+json":
+        return -1, q
+    return int(kind == "application/*"), q
+
+
+@functools.lru_cache(maxsize=256)
+def is_stix_content(header: str) -> bool:
+    """May a body of this Content-Type be read as objects? Bundles come as STIX, and often as plain JSON (A-3)."""
+    kind, parameters = _media_type(header)
+    if kind == "application/json":
+        return True
+    return kind in ("application/taxii+json", "application/stix+json") and parameters.get("version", "2.1") == "2.1"
+
+
+def _media_type(text: str) -> tuple[str, dict[str, str]]:
+    kind, *rest = text.split(";")
+    parameters = (parameter.partition("=") for parameter in rest)
+    return kind.strip().lower(), {name.strip().lower(): value.strip().strip('"') for name, _, value in parameters}
+
+
+async def acceptable(request: Request) -> None:
+    """Raise NotAcceptable unless the answer may be TAXII 2.1. (Not a plain function: FastAPI would start a thread.)"""
+    if not accepts(",".join(request.headers.getlist("accept"))):
+        raise NotAcceptable(f"This server speaks {TAXII}.")
+
+
+async def envelope_body(request: Request, max_bytes: int) -> bytes:
+    """The body of a POST, counted while it arrives, for it may be chunked. Raises UnsupportedMediaType, TooLarge."""
+    if not is_stix_content(request.headers.get("content-type", "")):
+        raise UnsupportedMediaType(f"Send the objects as {TAXII}.")
+    too_large = TooLarge(f"A request may have {max_bytes:,} bytes at most; cut the envelope into several.")
+    if int(request.headers.get("content-length", "0")) > max_bytes:
+        raise too_large
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > max_bytes:
+            raise too_large
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+# --------------------------------------------------------------------------------------------------------- resources
+
+#: date_added of the first and the last member of an answer; of an empty one, a safe place to go on from (A-11)
+Dates = tuple[datetime, datetime] | None
+
+
+def resource(content: Mapping[str, Any], status: int = 200) -> Response:
+    """A TAXII resource. Properties that are None or an empty list are left out (TAXII 2.1 §2)."""
+    filled = {name: value for name, value in content.items() if value is not None and value != []}
+    return Response(orjson.dumps(filled), status, media_type=TAXII)
+
+
+def nothing() -> Response:
+    """200 without a body, which carries its Content-Type all the same (§3.1, §5.7)."""
+    return Response(b"", media_type=TAXII)
+
+
+def envelope(page: Page, next: str | None, dates: Dates) -> Response:
+    """Objects as their bytes came: joined, never read and written again (§3.7; empty: `{}`)."""
+    if not page.objects:
+        return _paged(b"{}", dates)
+    more = b'"more":true,"next":"%b",' % next.encode() if next else b""
+    return _paged(b'{%b"objects":[%b]}' % (more, b",".join(page.objects)), dates)
+
+
+def manifest(found: Manifest, next: str | None, dates: Dates) -> Response:
+    """The manifest resource (§5.3), with the `next` that the standard forgot (A-12)."""
+    records = [
+        {"id": record.id, "date_added": times.taxii(record.date_added), "version": record.version, "media_type": STIX}
+        for record in found.records
+    ]
+    return _paged(_listed("objects", records, next), dates)
+
+
+def versions(found: Manifest, next: str | None, dates: Dates) -> Response:
+    """The versions resource (§5.8)."""
+    return _paged(_listed("versions", [record.version for record in found.records], next), dates)
+
+
+def _listed(name: str, members: Sequence[object], next: str | None) -> bytes:
+    more = {"more": True, "next": next} if next else {}
+    return orjson.dumps(more | {name: members} if members else more)
+
+
+def _paged(content: bytes, dates: Dates) -> Response:
+    headers = {}
+    if dates:
+        headers["X-TAXII-Date-Added-First"], headers["X-TAXII-Date-Added-Last"] = map(times.taxii, dates)
+    return Response(content, headers=headers, media_type=TAXII)
+
+
+def collection(shelf: Collection, member: Actor) -> dict[str, Any]:
+    """The collection resource (§5.2). Whoever sees a collection reads it."""
+    described = {"description": shelf.description} if shelf.description else {}
+    return {
+        "id": shelf.id,
+        "title": shelf.title,
+        **described,
+        "alias": shelf.alias,
+        "can_read": True,
+        "can_write": may_release(member, shelf.own),
+        "media_types": [STIX],
+    }
+
+
+def status(found: Status, status: int = 200) -> Response:
+    """The status resource (§4.3)."""
+    return resource(
+        {
+            "id": found.id,
+            "status": "complete" if found.complete else "pending",
+            "request_timestamp": times.taxii(found.received_at),
+            "total_count": found.total,
+            "success_count": found.success,
+            "successes": found.successes,
+            "failure_count": found.failure,
+            "failures": found.failures,
+            "pending_count": found.pending,
+            "pendings": found.pendings,
+        },
+        status,
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ errors
+
+
+async def render(request: Request, error: Exception) -> Response:
+    """Any error as the TAXII error resource (§3.6). What is not ours to tell is in the log, under its error_id."""
+    status, title, description, headers = _told(error)
+    error_id = request.state.request_id
+    noted = {
+        "error_id": error_id,
+        "status": status,
+        "method": request.method,
+        "path": request.scope["path"],
+        "actor": getattr(request.state, "actor", None),
+        "reason": f"{type(error).__name__}: {description or title}",
+    }
+    if status >= 500:
+        log.error("request failed", extra=noted, exc_info=error)
+    else:
+        log.info("request refused", extra=noted)
+    content = {"title": title, "description": description, "error_id": error_id, "http_status": str(status)}
+    answer = resource(content, status)
+    answer.headers.update(headers)
+    return answer
+
+
+def _told(error: Exception) -> tuple[int, str, str | None, dict[str, str]]:
+    """Status, title, description and headers of an error."""
+    if isinstance(error, IsacError):
+        return error.status, error.title, error.detail, _HEADERS.get(error.status, {})
+    if isinstance(error, HTTPException):
+        return error.status_code, http.HTTPStatus(error.status_code).phrase, None, dict(error.headers or {})
+    if isinstance(error, RequestValidationError):
+        return 400, BadRequest("").title, None, {}
+    return 500, "Internal error", None, {}
+
+
+_HEADERS = {
+    401: {"WWW-Authenticate": 'Basic realm="isac", charset="UTF-8"'},
+    503: {"Retry-After": "5"},
+}
+
+
+# -------------------------------------------------------------------------------------------------------------- door
+
+
+class Door:
+    """Before all else: gives each request an id, and makes one form of those that mean the same.
+
+    Doubled slashes are folded, below `roots` a missing last one is added (no redirect: clients lose their credentials
+    on it, A-1), and HEAD becomes a GET whose body stays here (A-22).
+    """
+
+    def __init__(self, app: ASGIApp, roots: Iterable[str]) -> None:
+        self._app = app
+        self._roots = tuple(roots)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope.setdefault("state", {})["request_id"] = str(uuid.uuid4())
+
+        async def without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        is_head = scope["method"] == "HEAD"
+        same = {"path": self._path(scope["path"]), "method": "GET" if is_head else scope["method"]}
+        await self._app({**scope, **same}, receive, without_body if is_head else send)
+
+    def _path(self, path: str) -> str:
+        # PostgreSQL has no NUL in its texts; a path with one leads nowhere instead.
+        folded = re.sub(r"/{2,}", "/", path).replace("\0", "\ufffd")
+        return f"{folded}/" if not folded.endswith("/") and f"{folded}/".startswith(self._roots) else folded

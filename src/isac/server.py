@@ -1,0 +1,88 @@
+"""Run the application: uvicorn with one worker in this process, or its supervisor with several."""
+
+import functools
+import signal
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from isac.app import create_app
+from isac.errors import Surroundings
+
+#: seconds that answers under way get when the server is told to stop
+GRACE = 5
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the port now, so that a taken one is known before anything else is done. Port 0 is any free one."""
+    taken = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        taken.bind((host, port))
+    except OSError as error:
+        taken.close()
+        raise Surroundings(
+            f"Port {port} on {host} is not free ({error.strerror}). Choose another: --port {port + 1}, "
+            f"or make demo PORT={port + 1}"
+        ) from error
+    taken.set_inheritable(True)
+    return taken
+
+
+def run(
+    listening: socket.socket,
+    database_url: str,
+    *,
+    workers: int = 1,
+    max_content_length: int,
+    free: bool = False,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until SIGINT or SIGTERM; `ready` is called once the server answers. `free` is the sandbox's."""
+    application = functools.partial(
+        create_app, database_url=database_url, free=free, max_content_length=max_content_length
+    )
+    config = uvicorn.Config(
+        application,
+        factory=True,
+        workers=workers,
+        # The plain event loop leaves Nagle's delay on sockets made by hand: 44 ms a request.
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        server_header=False,
+        log_config=None,
+        timeout_graceful_shutdown=GRACE,
+        backlog=2048,
+    )
+    # uvicorn raises a signal that ended it once more when it is done: SIGTERM, too, must let the caller clean up.
+    signal.signal(signal.SIGTERM, _stop)
+    listening.listen(2048)
+    threading.Thread(target=_announce, args=(listening.getsockname()[:2], ready), daemon=True).start()
+    server = uvicorn.Server(config)
+    if workers > 1:
+        Multiprocess(config, target=server.run, sockets=[listening]).run()
+    else:
+        server.run(sockets=[listening])
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def _announce(address: tuple[str, int], ready: Callable[[], None]) -> None:
+    """Ask once: the kernel keeps the question until a worker answers, be it with 401."""
+    host, port = address
+    try:
+        urllib.request.urlopen(f"http://{f'[{host}]' if ':' in host else host}:{port}/taxii2/", timeout=60)
+    except urllib.error.HTTPError:
+        pass
+    except OSError:
+        return
+    ready()

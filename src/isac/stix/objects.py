@@ -1,0 +1,536 @@
+"""What comes in as one STIX 2.1 object, and what we know about it: `accept` takes it or refuses it with a reason.
+
+The bytes stay as they came (stix21.md S-1 … S-5); everything else in `Object` is an index of them. The road: JSON →
+envelope → the type's JSON Schema (`schemas/stix/`) → what schemas cannot say → pattern and values. What is refused and
+what only earns a warning stands in the table stix21.md §I.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache, lru_cache
+from typing import Any
+from uuid import UUID, uuid5
+
+import jsonschema_rs
+import orjson
+
+from isac.errors import Invalid
+from isac.package_data import package_data
+from isac.stix import markings, observables, patterns
+from isac.stix.markings import Marking
+from isac.stix.observables import Observable
+from isac.stix.patterns import Checked
+
+#: Ours, not the standard's (S-30): a page of a thousand objects must stay bearable.
+MAX_BYTES = 1_048_576
+MAX_DEPTH = 64
+MAX_ITEMS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """One object that may be stored. Numbers of time are nanoseconds since 1970, held within 64 bits."""
+
+    # As received, to be served verbatim.
+    raw: bytes
+    # The same, parsed. Nobody changes it.
+    body: dict[str, Any]
+    # In lower case, as a key; as the producer wrote it, it stands in `body`.
+    id: str
+    type: str
+    # `modified` as written, else `created`; None for observables, which have one version.
+    version: str | None
+    # The instant of `version`, 0 without one: versions are ordered by it, never as text.
+    modified: int
+    created: int | None
+    created_by: str | None
+    revoked: bool
+    valid_until: datetime | None
+    marking: Marking
+    # Of the pattern, of the observable itself, or the CVE of a vulnerability.
+    observables: tuple[Observable, ...]
+    # The pattern was not read (patterns.Checked).
+    opaque: bool
+    # For the submitter: what is allowed but unusual or unwise.
+    warnings: tuple[str, ...]
+    # Each of `observables` alone makes the pattern true (patterns.Checked).
+    alternatives: bool = False
+
+
+def accept(raw: bytes) -> Object:
+    """The object in `raw`. Raises Invalid for the first problem found: one sentence that names property and value."""
+    body = _parsed(raw)
+    type_name = _envelope(body)
+    rules = _rules(type_name if type_name in _types() else "custom")
+    _spec_version(body, type_name, rules)
+    if not rules.validator.is_valid(body):
+        raise Invalid(_complaint(body, type_name, rules))
+    _secrets(raw, body, type_name)
+    created, modified = _when(body, "created"), _when(body, "modified")
+    if created is not None and modified is not None and modified < created:
+        raise Invalid(
+            f"modified is {body['modified']}, before created {body['created']}: no version is older than that"
+        )
+    if rules.span:
+        _in_order(body, *rules.span)
+    for part in body.get("granular_markings", ()):
+        _selects(body, part["selectors"])
+    warnings = [*_warnings(body, type_name, rules)]
+    content = _content(body, type_name, warnings)
+    version = body.get("modified", body.get("created"))
+    creator = body.get("created_by_ref")
+    until = _when(body, "valid_until") if type_name == "indicator" else None
+    return Object(
+        raw=raw,
+        body=body,
+        id=body["id"].lower(),
+        type=type_name,
+        version=version,
+        modified=_clamped(modified if modified is not None else created or 0),
+        created=None if created is None else _clamped(created),
+        created_by=creator.lower() if creator else None,
+        revoked=body.get("revoked") is True,
+        valid_until=None if until is None else _EPOCH + timedelta(microseconds=until // 1000),
+        marking=markings.in_force(body),
+        observables=content.observables,
+        opaque=content.opaque,
+        warnings=tuple(warnings),
+        alternatives=content.alternatives,
+    )
+
+
+# --- JSON and envelope ---------------------------------------------------------------------------
+
+
+def _parsed(raw: bytes) -> dict[str, Any]:
+    if len(raw) > MAX_BYTES:
+        raise Invalid(f"the object has {len(raw):,} bytes: at most {MAX_BYTES:,} are taken")
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise Invalid(f"this is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise Invalid(f"{_shown(body)} is no STIX object: an object stands in braces")
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH:
+        _check_shape(body)
+    compact = orjson.dumps(body)
+    if b"null" in compact or b"[]" in compact or (len(raw) > 2 * MAX_ITEMS and raw.count(b",") >= MAX_ITEMS):
+        _check_shape(body)
+    # A key that stands twice is lost in `body`, so `compact` is shorter. Without escapes each text has two quotes, and
+    # their number says the same of text that is merely spaced out.
+    if compact != raw and (b"\\" in raw or raw.count(b'"') != compact.count(b'"')):
+        _check_keys(raw)
+    return body
+
+
+def _check_shape(body: dict[str, Any]) -> None:
+    """Refuse nulls, empty lists, long lists and deep nesting, wherever they stand (S-28, S-30)."""
+    heap: list[tuple[str, int, Any]] = [("", 1, body)]
+    while heap:
+        path, depth, value = heap.pop()
+        if value is None:
+            raise Invalid(f"{path} is null: leave the property out")
+        if not isinstance(value, dict | list):
+            continue
+        if depth > MAX_DEPTH:
+            raise Invalid(f"{path[:100]} is nested more than {MAX_DEPTH} levels deep")
+        if isinstance(value, list):
+            # MITRE writes empty lists deep inside its own properties; those are not STIX's business.
+            if (not value and not (path.startswith("x_") and "." in path)) or len(value) > MAX_ITEMS:
+                raise Invalid(f"{path} has {len(value):,} entries: a list has 1 to {MAX_ITEMS:,}, or is left out")
+            entries: Any = enumerate(value)
+        else:
+            entries = value.items()
+        heap.extend((f"{path}.{key}" if path else str(key), depth + 1, inner) for key, inner in entries)
+
+
+def _check_keys(raw: bytes) -> None:
+    def unique(pairs: list[tuple[str, Any]]) -> None:
+        keys = [key for key, _ in pairs]
+        if len(set(keys)) < len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise Invalid(f"{twice[:100]} stands twice in one object: say which value holds")
+
+    try:
+        json.loads(raw, object_pairs_hook=unique)
+    except ValueError as error:
+        raise Invalid("a number in the object has too many digits") from error
+
+
+_TYPE = re.compile(r"(?!.*--)[a-z0-9-]{3,250}")
+_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+
+
+def _envelope(body: dict[str, Any]) -> str:
+    """The type, after a look at `type` and `id` (S-6): nothing else can be said of an object without them."""
+    type_name, stix_id = body.get("type"), body.get("id")
+    if not isinstance(type_name, str):
+        raise Invalid("type is missing: every STIX object has one")
+    if type_name == "bundle":
+        raise Invalid("a bundle is no object to share: send the objects in it")
+    known = type_name in _types()
+    if not known and not _TYPE.fullmatch(type_name):
+        raise Invalid(f"type is {_shown(type_name)}: it must be 3 to 250 of a-z, 0-9 and single hyphens")
+    if not isinstance(stix_id, str):
+        raise Invalid(f"id is missing: it must be {type_name}-- and a UUID")
+    prefix, _, uuid = stix_id.partition("--")
+    if prefix != type_name:
+        raise Invalid(f"id is {_shown(stix_id)}, but type is {_shown(type_name)}: an id begins with the type")
+    if not known and not _UUID.fullmatch(uuid):
+        raise Invalid(f"id is {_shown(stix_id)}: it must be {type_name}-- and a UUID")
+    return type_name
+
+
+# --- schemas -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What holds for one type."""
+
+    schema: dict[str, Any]
+    validator: jsonschema_rs.Draft202012Validator
+    # It has to say spec_version; observables need not.
+    versioned: bool
+    # Open vocabularies: property and the words that the standard knows.
+    vocabularies: tuple[tuple[str, frozenset[str]], ...]
+    # Two times in this order, and whether they must differ.
+    span: tuple[str, str, bool] | None
+
+
+_SEEN = ("first_seen", "last_seen", False)
+_SPANS = {
+    "indicator": ("valid_from", "valid_until", True),
+    "relationship": ("start_time", "stop_time", True),
+    "observed-data": ("first_observed", "last_observed", False),
+    "network-traffic": ("start", "end", False),
+    **dict.fromkeys(("campaign", "infrastructure", "intrusion-set", "malware", "sighting", "threat-actor"), _SEEN),
+}
+
+
+@cache
+def _types() -> frozenset[str]:
+    return frozenset(path.stem for path in (package_data("schemas") / "stix").glob("*.json")) - {"custom"}
+
+
+@cache
+def _rules(name: str) -> _Rules:
+    schema = orjson.loads((package_data("schemas") / "stix" / f"{name}.json").read_bytes())
+    open_words = {
+        key: property_schema.get("examples") or property_schema.get("items", {}).get("examples")
+        for key, property_schema in schema["properties"].items()
+    }
+    return _Rules(
+        schema,
+        jsonschema_rs.Draft202012Validator(schema, validate_formats=True),
+        "spec_version" in schema["required"],
+        tuple((key, frozenset(words)) for key, words in open_words.items() if words),
+        _SPANS.get(name),
+    )
+
+
+def _spec_version(body: dict[str, Any], type_name: str, rules: _Rules) -> None:
+    """Ask for it before the schema does (S-25): without it, all that follows would be said of the wrong standard."""
+    version = body.get("spec_version")
+    if version is None and (rules.versioned or (type_name not in _types() and "created" in body)):
+        raise Invalid(
+            'spec_version is missing, as in STIX 2.0: convert the object to 2.1, or add "spec_version": "2.1"'
+        )
+    if version is not None and version != "2.1":
+        raise Invalid(f"spec_version is {_shown(version)}: only 2.1 is taken, convert the object first")
+
+
+def _complaint(body: dict[str, Any], type_name: str, rules: _Rules) -> str:
+    """The first thing that the schema finds wrong, in the words that stand in the schema."""
+    error = next(iter(rules.validator.iter_errors(body)))
+    path = ".".join(str(step) for step in error.instance_path)
+    if error.kind.name == "required" and not path and "allOf" not in error.schema_path:
+        return f"{error.kind.value} is missing: every {type_name} has one"
+    node: Any = rules.schema
+    words = "something else"
+    for step in error.schema_path:
+        node = node[step]
+        if isinstance(node, dict) and "title" in node:
+            return f"{path}: {node['title']}" if path else node["title"]
+        words = node.get("description", words) if isinstance(node, dict) else words
+    if error.kind.name == "required":
+        return f"{path}.{error.kind.value} is missing: every entry there has one"
+    if error.kind.name == "propertyNames":
+        words = node.get("description", words)
+        return f"{path} has the key {_shown(error.kind.as_dict()['error'].instance)}: it must be {words}"
+    return f"{path} is {_shown(error.instance)}: it must be {words}"
+
+
+def _shown(value: Any) -> str:
+    """The value as a sentence may carry it: short JSON, only printable characters."""
+    text = json.dumps(value, ensure_ascii=False)
+    text = text if len(text) <= 80 else text[:77] + " …"
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+# --- what schemas cannot say ---------------------------------------------------------------------
+
+
+def _secrets(raw: bytes, body: dict[str, Any], type_name: str) -> None:
+    """Refuse forged TLP (S-51) and classified data (S-60, decisions.md 4)."""
+    if type_name == "marking-definition":
+        if markings.genuine(body) is False:
+            raise Invalid(f"{body['id']} is not the TLP definition that OASIS published: refer to that by its own id")
+        if markings.classified(body):
+            raise Invalid("the marking is for classified data, which may not come here: call the ISAC")
+    # Every banner has slashes; few objects are searched further.
+    hinted = b"/" in raw and _BANNER_HINT.search(raw)
+    if hinted and any(markings.banner(text) for text in markings.strings(body)):
+        raise Invalid("the text carries a classification banner; nothing classified may come here: call the ISAC")
+
+
+_BANNER_HINT = re.compile(rb"SECRET|CONFIDENTIAL|\((?:S|TS|C)(?://|\\/)")
+_TIMESTAMP = re.compile(r"\d\d\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@lru_cache(4096)
+def instant(text: str) -> int:
+    """Nanoseconds since 1970 of a STIX timestamp with any number of decimals; those beyond nine are cut off (S-18).
+
+    A leap second is the last nanosecond of its minute. Raises ValueError for what is no real date in UTC.
+    """
+    if not _TIMESTAMP.fullmatch(text):
+        raise ValueError(f"not a timestamp in UTC: {text[:40]!r}")
+    if text[17:19] == "60":
+        text = f"{text[:17]}59.999999999Z"
+    since = datetime.fromisoformat(text) - _EPOCH
+    beyond_micro = int(text[26:29].rstrip("Z").ljust(3, "0")) if len(text) > 27 else 0
+    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000 + beyond_micro
+
+
+def _when(body: dict[str, Any], name: str) -> int | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    try:
+        return instant(str(value))
+    except ValueError as error:
+        raise Invalid(f"{name} is {_shown(value)}: it must be a real date and time in UTC") from error
+
+
+def _clamped(nanoseconds: int) -> int:
+    return max(-(2**63), min(2**63 - 1, nanoseconds))
+
+
+def _in_order(body: dict[str, Any], earlier: str, later: str, strictly: bool) -> None:
+    first, last = _when(body, earlier), _when(body, later)
+    if first is not None and last is not None and (last < first or (strictly and last == first)):
+        raise Invalid(f"{later} is {body[later]}: it must be later than {earlier} {body[earlier]}")
+
+
+def _selects(body: dict[str, Any], selectors: list[str]) -> None:
+    """Each selector of a granular marking points at something that is there (S-49)."""
+    for selector in selectors:
+        here: Any = body
+        for step in selector.split("."):
+            if isinstance(here, list) and step.startswith("["):
+                position = int(step[1:-1])
+                here = here[position] if position < len(here) else None
+            else:
+                here = here.get(step) if isinstance(here, dict) else None
+        if here is None:
+            raise Invalid(f"granular_markings has the selector {_shown(selector)}, which selects nothing")
+
+
+# --- pattern and values --------------------------------------------------------------------------
+
+# Types that are nothing but an observable.
+_VALUES = {"ipv4-addr", "ipv6-addr", "domain-name", "url", "email-addr"}
+_HASHES = {"MD5": "md5", "SHA1": "sha-1", "SHA256": "sha-256", "SHA512": "sha-512"}
+_MAC = re.compile(r"(?:[0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}")
+_NOTHING = Checked(())
+
+
+def _content(body: dict[str, Any], type_name: str, warnings: list[str]) -> Checked:
+    """The observables of the object; adds to `warnings`. Raises Invalid for a bad pattern or a plainly wrong value."""
+    if type_name == "indicator":
+        return _pattern(body, warnings)
+    if type_name in _VALUES or type_name == "mac-addr":
+        found = _value(type_name, body["value"], body.get("defanged") is True)
+        return Checked((found,)) if found else _NOTHING
+    if type_name == "autonomous-system":
+        return Checked((observables.recognize(f"AS{body['number']}"),))
+    if type_name == "vulnerability":
+        names = [body["name"], *(ref.get("external_id", "") for ref in body.get("external_references", ()))]
+        return Checked(tuple(dict.fromkeys(_silently("cve", names))))
+    if type_name in ("file", "artifact"):
+        hashes = ((_HASHES.get(name.upper().replace("-", "")), text) for name, text in body.get("hashes", {}).items())
+        return Checked(tuple(found for kind, text in hashes if kind for found in _silently(kind, [text])))
+    return _NOTHING
+
+
+def _pattern(body: dict[str, Any], warnings: list[str]) -> Checked:
+    language = body["pattern_type"]
+    if not language.lower().startswith("stix"):
+        warnings.append(f"pattern_type is {language}: the pattern is passed on unread")
+        return _NOTHING
+    try:
+        checked = patterns.check(body["pattern"])
+    except ValueError as error:
+        if language == "stix" and body.get("pattern_version", "2.1") == "2.1":
+            raise Invalid(f"pattern is {_shown(body['pattern'])}: {error}") from error
+        warnings.append(f"pattern does not parse as STIX 2.1 and is passed on unread: {error}")
+        return Checked((), opaque=True)
+    if language != "stix":
+        warnings.append(f'pattern_type is {language}: the standard\'s word is "stix"')
+    if checked.opaque:
+        warnings.append("pattern is too large or too deep to be read: it is passed on, but nothing is blocked by it")
+    return checked
+
+
+def _value(type_name: str, value: str, defanged: bool) -> Observable | None:
+    """The observable of an SCO. A defanged value is left as it is, but found by what it stands for (S-46)."""
+    if defanged:
+        return next(iter(_silently(type_name, [value])), None)
+    if type_name == "mac-addr":
+        if not _MAC.fullmatch(value):
+            raise Invalid(f"value is {_shown(value)}: it must be a MAC address such as 02:00:5e:00:53:01")
+        return None
+    try:
+        return observables.read(type_name, value)
+    except ValueError as error:
+        raise Invalid(f"value is {_shown(value)}: {error}") from error
+
+
+def _silently(kind: str, values: list[str]) -> Iterator[Observable]:
+    for value in values:
+        try:
+            yield observables.recognize(value, kind)
+        except ValueError:
+            continue
+
+
+# --- warnings ------------------------------------------------------------------------------------
+
+_VERBS = frozenset(
+    re.findall(
+        r"[\w-]+",
+        """analysis-of attributed-to authored-by av-analysis-of based-on beacons-to belongs-to characterizes
+        communicates-with compromises consists-of contains controls delivers derived-from downloads drops duplicate-of
+        dynamic-analysis-of exfiltrates-to exploits has hosts impersonates indicates investigates located-at mitigates
+        originates-from owns related-to remediates resolves-to static-analysis-of targets uses variant-of""",
+    )
+)
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_SCO_NAMESPACE = UUID("00abedb4-aa42-466c-9c01-fed23315a9b7")
+# ID contributing properties (§2.9, §6) of the observables whose canonical JSON is plain text and whole numbers.
+_CONTRIBUTING = {
+    **dict.fromkeys(_VALUES, ("value",)),
+    "mac-addr": ("value",),
+    "autonomous-system": ("number",),
+    "directory": ("path",),
+    "mutex": ("name",),
+    "software": ("name", "cpe", "swid", "vendor", "version"),
+    "user-account": ("account_type", "user_id", "account_login"),
+}
+
+
+def _warnings(body: dict[str, Any], type_name: str, rules: _Rules) -> Iterator[str]:
+    """What stix21.md §I accepts with a warning, as far as one object shows it."""
+    if type_name not in _types():
+        yield f"type {type_name} is not one of STIX 2.1: only its common properties were checked"
+    elif not body.keys() <= rules.schema["properties"].keys():
+        yield from _unknown(body, rules)
+    for name, words in rules.vocabularies:
+        value = body.get(name)
+        if value is not None:
+            for word in value if isinstance(value, list) else (value,):
+                if word not in words:
+                    yield f"{name} has {_shown(word)}, which is not in the vocabulary of STIX"
+    for name in ("created", "modified"):
+        if name in body and len(body[name]) < len("2024-05-31T12:00:00.000Z"):
+            yield f"{name} is {body[name]}: the standard asks for milliseconds"
+    if rules.versioned and body["id"][-22] != "4":
+        yield "id is not a random UUID (version 4), as it should be"
+    elif body["id"][-22] == "5" and type_name in _CONTRIBUTING:
+        yield from _deterministic(body, type_name)
+    if type_name == "indicator" and not ("name" in body and "description" in body):
+        yield "an indicator should have a name and a description"
+    elif type_name == "relationship" and body["relationship_type"] not in _VERBS:
+        yield f"relationship_type is {_shown(body['relationship_type'])}, which is none of STIX"
+    elif type_name == "artifact" and not _BASE64.fullmatch(body.get("payload_bin", "")):
+        yield "payload_bin is not proper base64"
+
+
+def _unknown(body: dict[str, Any], rules: _Rules) -> Iterator[str]:
+    extensions = body.get("extensions", {})
+    if not any(extension.get("extension_type") == "toplevel-property-extension" for extension in extensions.values()):
+        strange = sorted(body.keys() - rules.schema["properties"].keys())
+        yield from (f"{name[:100]} is not a property of {body['type']}" for name in strange if name[:2] != "x_")
+
+
+def _deterministic(body: dict[str, Any], type_name: str) -> Iterator[str]:
+    """Is a UUIDv5 the one that §2.9 prescribes? Another namespace is legal, so a difference is no error (S-11)."""
+    named = {name: body[name] for name in _CONTRIBUTING[type_name] if name in body}
+    right = f"{type_name}--{uuid5(_SCO_NAMESPACE, orjson.dumps(named, option=orjson.OPT_SORT_KEYS).decode())}"
+    if body["id"].lower() != right:
+        yield f"id is not the one that follows from the content: {right}"
+
+
+# --- questions about objects ---------------------------------------------------------------------
+
+
+def named(body: dict[str, Any]) -> set[str]:
+    """Ids, in lower case, of all objects that this one names in `*_ref` and `*_refs`, however deep."""
+    found: set[str] = set()
+    heap: list[Any] = [body]
+    while heap:
+        here = heap.pop()
+        if isinstance(here, list):
+            heap.extend(here)
+        elif isinstance(here, dict):
+            for key, value in here.items():
+                if key.endswith("_ref") and isinstance(value, str):
+                    found.add(value)
+                elif key.endswith("_refs") and isinstance(value, list):
+                    found.update(ref for ref in value if isinstance(ref, str))
+                elif isinstance(value, dict | list):
+                    heap.append(value)
+    # What has no two hyphens is a local number inside the old observed-data.
+    return {ref.lower() for ref in found if "--" in ref}
+
+
+_DEFAULTS = {"revoked": False, "defanged": False, "lang": "en"}
+
+
+def same(a: bytes, b: bytes) -> bool:
+    """Do two texts of one version say the same (taxii21 A-16, S-2)?
+
+    Order of keys, blanks, the spelling of numbers and of `created` and `modified` make no difference, nor does a
+    property that is written out with its default value.
+    """
+    return a == b or _canonical(a) == _canonical(b)
+
+
+def _canonical(raw: bytes) -> bytes:
+    body = _plain_numbers(orjson.loads(raw))
+    defaults = dict(_DEFAULTS)
+    if body.get("type") == "sighting":
+        defaults["summary"] = False
+    if body.get("type") in _types() and not _rules(body["type"]).versioned:
+        defaults["spec_version"] = "2.1"
+    for name, default in defaults.items():
+        if name in body and body[name] == default and type(body[name]) is type(default):
+            del body[name]
+    for name in ("created", "modified"):
+        if name in body:
+            body[name] = str(_when(body, name))
+    return orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+
+
+def _plain_numbers(value: Any) -> Any:
+    """`2.0` as `2`: JSON knows one kind of number."""
+    if isinstance(value, dict):
+        return {key: _plain_numbers(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain_numbers(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value

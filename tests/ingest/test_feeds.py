@@ -1,0 +1,224 @@
+"""Feed definitions, and the samples that come with the server."""
+
+import gzip
+import json
+import re
+import uuid
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import orjson
+import pytest
+import stix2
+
+from isac.errors import Invalid
+from isac.formats.found import Found, Unreadable
+from isac.ingest.feeds import MAX_BYTES, Feed, load, load_all, payload, read, schema
+from isac.package_data import package_data
+from isac.stix.markings import MARKINGS, TLP
+from isac.stix.observables import documentation
+
+FEEDS = package_data("feeds")
+SAMPLES = {feed.name: feed for feed in load_all(FEEDS)}
+
+GOOD: dict[str, Any] = {"name": "a-list", "path": "list.txt", "format": "text", "license": "CC0"}
+TABLE: dict[str, Any] = {**GOOD, "format": "csv", "columns": {"value": "url"}}
+
+
+def written(folder: Path, text: str, name: str = "feed.toml") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def toml(definition: dict[str, Any]) -> str:
+    tables = {key: value for key, value in definition.items() if isinstance(value, dict)}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in definition.items() if key not in tables]
+    for name, table in tables.items():
+        lines += [f"[{name}]", *(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in table.items())]
+    return "\n".join(lines)
+
+
+def test_what_a_definition_leaves_out_is_careful(tmp_path: Path) -> None:
+    feed = load(written(tmp_path, toml(GOOD)))
+    assert (feed.tlp, feed.audience, feed.redistribute, feed.sample) == (TLP.GREEN, "us", False, False)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"name": None}, "name: is missing"),
+        ({"license": None}, "license: is missing"),
+        ({"license": ""}, "license:"),
+        ({"name": "A List"}, "name: 'A List' does not look as it should"),
+        ({"colour": "red"}, "colour: there is no such key; the keys are name, "),
+        ({"format": "xml"}, "format:"),
+        ({"path": None}, "either `url` or `path`"),
+        ({"url": "https://lists.example/a"}, "either `url` or `path`"),
+        ({"path": None, "url": "ftp://lists.example/a"}, "url:"),
+        ({"path": None, "url": "https://me:secret@lists.example/a"}, "url:"),
+        ({"path": "a\0b"}, "path:"),
+        ({"format": "csv"}, "`columns.value` is missing"),
+        ({"format": "json", "columns": {"name": "x"}}, "`columns.value` is missing"),
+        (
+            {"format": "csv", "columns": {"vlaue": "x"}},
+            "columns: there is no field 'vlaue'; the fields are value, kind",
+        ),
+        ({"format": "csv", "columns": {"value": 3}}, "columns.value"),
+        ({"columns": {"value": "x"}}, "`columns` is for csv and json"),
+        ({"records": "rows"}, "`records` is for json"),
+        ({"kind": "filename"}, "kind: 'filename' is no kind"),
+        ({"format": "stix", "kind": "url"}, "`kind` says what plain values are"),
+        ({"tlp": "purple"}, "tlp: «purple» is no TLP"),
+        ({"tlp": 3}, "tlp: write it as text"),
+        ({"tlp": "amber+strict"}, "needs recipients by name"),
+        ({"tlp": "red"}, "needs recipients by name"),
+        ({"audience": "ohio"}, "audience: 'ohio'"),
+        ({"audience": "us-OH"}, "audience: 'us-OH'"),
+        ({"audience": "public"}, "`audience` public needs `tlp` clear"),
+        ({"auth_env": "my key"}, "auth_env:"),
+        ({"redistribute": "perhaps"}, "redistribute:"),
+    ],
+)
+def test_a_wrong_definition_names_the_file_and_the_key(change: dict[str, Any], words: str, tmp_path: Path) -> None:
+    definition = {key: value for key, value in {**GOOD, **change}.items() if value is not None}
+    path = written(tmp_path, toml(definition))
+    with pytest.raises(Invalid) as refusal:
+        load(path)
+    assert refusal.value.detail.startswith(f"{path}: ")
+    assert words in refusal.value.detail
+
+
+def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="this is not TOML"):
+        load(written(tmp_path, "name: a-list"))
+    with pytest.raises(Invalid, match="cannot be read"):
+        load(tmp_path / "missing.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "tlp"), [("TLP:CLEAR", TLP.CLEAR), ("white", TLP.CLEAR), ("Amber", TLP.AMBER), ("green", TLP.GREEN)]
+)
+def test_a_tlp_may_be_written_as_people_write_it(text: str, tlp: TLP, tmp_path: Path) -> None:
+    assert load(written(tmp_path, toml({**GOOD, "tlp": text}))).tlp == tlp
+
+
+def test_two_feeds_have_two_names(tmp_path: Path) -> None:
+    written(tmp_path, toml(GOOD), "one.toml")
+    written(tmp_path, toml({**GOOD, "name": "b-list"}), "two.toml")
+    assert [feed.name for feed in load_all(tmp_path)] == ["a-list", "b-list"]
+    written(tmp_path, toml(GOOD), "three.toml")
+    with pytest.raises(Invalid, match="another file defines a feed a-list"):
+        load_all(tmp_path)
+
+
+def test_a_path_is_read_packed_or_not(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes(b"bad.example\n")
+    assert payload(Feed(**GOOD), tmp_path) == b"bad.example\n"
+    (tmp_path / "list.txt").write_bytes(gzip.compress(b"bad.example\n"))
+    assert payload(Feed(**GOOD), tmp_path) == b"bad.example\n"
+
+
+@pytest.mark.parametrize("path", ["../secret", "/etc/hostname", "samples/../../secret", "link"])
+def test_a_path_does_not_lead_out_of_its_folder(path: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    folder = tmp_path / "feeds"
+    folder.mkdir()
+    (folder / "link").symlink_to(tmp_path / "secret")
+    with pytest.raises(Invalid, match="leads out of"):
+        payload(Feed(**{**GOOD, "path": path}), folder)
+
+
+def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    feed = Feed(**GOOD)
+    with pytest.raises(Invalid, match=r"Feed a-list: path: list\.txt cannot be read"):
+        payload(feed, tmp_path)
+    for damaged in (gzip.compress(b"x" * 1000)[:-9], gzip.compress(b"x" * 1000)[:12] + b"\xff" * 20, b"\x1f\x8b"):
+        (tmp_path / "list.txt").write_bytes(damaged)
+        with pytest.raises(Invalid, match=r"list\.txt"):
+            payload(feed, tmp_path)
+    with pytest.raises(Invalid, match="fetched by its url"):
+        payload(Feed(**{**GOOD, "path": None, "url": "https://lists.example/"}), tmp_path)
+
+
+def test_a_packed_bomb_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes(gzip.compress(bytes(MAX_BYTES + 1), compresslevel=1))
+    with pytest.raises(Invalid, match="more than 100 MiB"):
+        payload(Feed(**GOOD), tmp_path)
+
+
+def test_the_published_schema_is_that_of_the_model() -> None:
+    assert (package_data("schemas") / "feed.json").read_text(encoding="utf-8") == schema()
+
+
+@pytest.mark.parametrize(
+    "change", [{"colour": "red"}, {"tlp": "red"}, {"url": "https://lists.example/"}, {"columns": {"x": "y"}}]
+)
+def test_the_published_schema_refuses_what_the_model_refuses(change: dict[str, Any]) -> None:
+    published = orjson.loads(schema())
+    assert jsonschema_rs.is_valid(published, GOOD)
+    assert jsonschema_rs.is_valid(published, TABLE)
+    assert not jsonschema_rs.is_valid(published, {**GOOD, **change})
+
+
+# --- our own samples ------------------------------------------------------------------------------
+
+
+def test_the_samples_show_each_format() -> None:
+    assert SAMPLES.keys() == {"cisa-kev", "partner-bundle", "plain-list", "threatfox", "urlhaus"}
+    assert all(feed.sample and feed.redistribute and feed.path and not feed.url for feed in SAMPLES.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "unreadable"),
+    [("cisa-kev", 22, 2), ("plain-list", 35, 7), ("threatfox", 38, 3), ("urlhaus", 38, 3)],
+)
+def test_a_sample_shows_values_and_reasons(name: str, found: int, unreadable: int) -> None:
+    rows = list(read(SAMPLES[name], payload(SAMPLES[name], FEEDS)))
+    assert sum(isinstance(row, Found) for row in rows) == found
+    assert sum(isinstance(row, Unreadable) for row in rows) == unreadable
+
+
+@pytest.mark.parametrize("name", ["plain-list", "threatfox", "urlhaus"])
+def test_no_sample_accuses_anybody(name: str) -> None:
+    for row in read(SAMPLES[name], payload(SAMPLES[name], FEEDS)):
+        if isinstance(row, Found) and row.observable.kind not in ("md5", "sha-1", "sha-256"):
+            assert documentation(row.observable), row
+
+
+def test_no_web_address_in_a_sample_leads_anywhere() -> None:
+    for feed in SAMPLES.values():
+        text = payload(feed, FEEDS).decode()
+        for name in re.findall(r"(?:https?|hxxps?)://([^/\s\"':<>,]+)", text):
+            bare = name.replace("[.]", ".").rstrip("…")
+            assert re.search(r"(\A|\.)example(\.(com|net|org))?\Z|\A(192\.0\.2|198\.51\.100|203\.0\.113)\.", bare), name
+
+
+def test_kev_sample_numbers_were_never_given() -> None:
+    catalog = orjson.loads(payload(SAMPLES["cisa-kev"], FEEDS))
+    assert catalog["count"] == len(catalog["vulnerabilities"])
+    numbers = [record["cveID"] for record in catalog["vulnerabilities"] if "cveID" in record]
+    assert all(re.fullmatch(r"CVE-1999-(999\d\d|pending)", number) for number in numbers)
+
+
+def test_the_partner_bundle_is_stix_2_1() -> None:
+    pieces = read(SAMPLES["partner-bundle"], payload(SAMPLES["partner-bundle"], FEEDS))
+    objects = [stix2.parse(piece, version="2.1") for piece in pieces if isinstance(piece, bytes)]
+    assert len(objects) == 34
+    by_type = {found.type for found in objects}
+    assert by_type >= {"identity", "indicator", "malware", "relationship", "report", "grouping", "marking-definition"}
+    assert next(found for found in objects if found.type == "identity").name == "Example Partner"
+    ours = [found for found in objects if found.id not in MARKINGS]
+    assert all(uuid.UUID(found.id.partition("--")[2]).version == 4 for found in ours)
+    marks = [found.get("object_marking_refs", []) for found in ours]
+    amber = [found for found in marks if [MARKINGS.get(mark) for mark in found] == [TLP.AMBER]]
+    assert (len(amber), marks.count([])) == (1, 1)
+
+
+def test_partner_bundle_values_accuse_nobody() -> None:
+    text = payload(SAMPLES["partner-bundle"], FEEDS).decode()
+    for address in re.findall(r"'(\d+\.\d+\.\d+\.\d+)", text):
+        assert re.match(r"(192\.0\.2|198\.51\.100|203\.0\.113)\.", address)
+    for name in re.findall(r"(?:domain-name:value|url:value|from_ref\.value|email-addr:value) = '([^']+)'", text):
+        assert re.search(r"[.@][a-z-]+\.example(/|\Z)|\A[a-z-]+\.example\Z|\.example/", name), name
