@@ -14,7 +14,9 @@ import pytest
 _PLACE = Path(os.environ.get("ISAC_CORPUS") or Path(__file__).parents[2] / "shared" / "corpus")
 CORPUS: Path | None = _PLACE if _PLACE.is_dir() else None
 
-needs_corpus = pytest.mark.skipif(CORPUS is None, reason=f"the corpus is not at {_PLACE}; ISAC_CORPUS names another place")
+needs_corpus = pytest.mark.skipif(
+    CORPUS is None, reason=f"the corpus is not at {_PLACE}; ISAC_CORPUS names another place"
+)
 
 
 def documents(pattern: str) -> Iterator[tuple[str, bytes]]:

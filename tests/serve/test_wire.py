@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.testclient import TestClient
+from starlette.datastructures import Headers
 
 from isac.app import create_app
-from isac.errors import Forbidden, IsacError, NotFound, Surroundings, TooLarge
+from isac.errors import Forbidden, IsacError, NotFound, Surroundings, TooLarge, Unauthorized
 from isac.policy.actors import Actor, Audience, Role, scope_of
 from isac.serve import access, wire
 from isac.serve.access import Anyone, Member
@@ -349,16 +350,13 @@ def test_a22_head_is_get_without_a_body() -> None:
     ],
 )
 def test_l1_one_secret_in_whichever_way_a_product_can_send_it(headers: dict[str, str], secret: str | None) -> None:
-    assert access.secret_in(access.Headers(headers)) == secret
+    assert access.secret_in(Headers(headers)) == secret
 
 
-@pytest.mark.parametrize("rest", ["", "%%%", "YQ", "/////w=="])
+@pytest.mark.parametrize("rest", ["%%%", "YQ", "YTr/"])
 def test_t3_a_malformed_basic_is_no_credential(rest: str) -> None:
-    with pytest.raises(IsacError) as refused:
-        secret = access.secret_in(access.Headers({"authorization": f"Basic {rest}"}))
-        assert secret == ""
-        raise access.no_key()
-    assert refused.value.status == 401
+    with pytest.raises(Unauthorized):
+        access.secret_in(Headers({"authorization": f"Basic {rest}"}))
 
 
 def application() -> FastAPI:

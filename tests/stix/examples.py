@@ -1,4 +1,4 @@
-"""One valid object of each STIX 2.1 type, invented, with documentation addresses only. `make` copies one and changes it."""
+"""One valid object of each STIX 2.1 type, invented, with documentation addresses only; `make` copies one."""
 
 import copy
 from typing import Any
@@ -40,7 +40,7 @@ def _sco(kind: str, stix_id: str | None = None, **own: Any) -> Body:
 _SEEN = {"first_seen": "2024-04-01T00:00:00Z", "last_seen": "2024-04-02T00:00:00Z"}
 
 EXAMPLES: dict[str, Body] = {
-    body["type"]: body
+    str(body["type"]): body
     for body in (
         _sdo(
             "indicator",
@@ -69,7 +69,10 @@ EXAMPLES: dict[str, Body] = {
         _sdo("campaign", name="Paper Ballot", objective="disrupt", **_SEEN),
         _sdo("course-of-action", name="Block it"),
         _sdo("grouping", name="Case 7", context="suspicious-activity", object_refs=[an_id("indicator")]),
-        {**_sdo("identity", name="Example County", identity_class="organization", sectors=["government"]), "id": COUNTY},
+        {
+            **_sdo("identity", name="Example County", identity_class="organization", sectors=["government"]),
+            "id": COUNTY,
+        },
         _sdo("incident", name="Outage"),
         _sdo("infrastructure", name="Relay", infrastructure_types=["command-and-control"], **_SEEN),
         _sdo("intrusion-set", name="Set", resource_level="government", **_SEEN),
@@ -152,7 +155,7 @@ EXAMPLES: dict[str, Body] = {
             from_ref=an_id("email-addr"),
             to_refs=[an_id("email-addr")],
             date="2024-04-01T00:00:00Z",
-            additional_header_fields={"X-Mailer": ["Example"]},
+            additional_header_fields={"X-Mailer": "Example"},
             body_multipart=[{"content_type": "text/plain", "body": "Hello"}],
         ),
         _sco(
@@ -180,7 +183,9 @@ EXAMPLES: dict[str, Body] = {
         _sco("process", pid=12, command_line="lantern --now", image_ref=A_FILE),
         _sco("software", sco_id("software", name="Word", vendor="Example"), name="Word", vendor="Example"),
         _sco("url", sco_id("url", value="https://example.com/a"), value="https://example.com/a"),
-        _sco("user-account", sco_id("user-account", user_id="7", account_type="unix"), user_id="7", account_type="unix"),
+        _sco(
+            "user-account", sco_id("user-account", user_id="7", account_type="unix"), user_id="7", account_type="unix"
+        ),
         _sco(
             "windows-registry-key",
             key="HKEY_LOCAL_MACHINE\\Example",

@@ -249,10 +249,11 @@ async def f09_a_revocation_by_its_producer_goes_out_at_once(log: Story) -> None:
 
 @case
 async def f09_a_stricter_marking_drops_its_grants_while_its_bytes_wait(log: Story) -> None:
-    await log.release(1, "us")
+    await log.release(1, "us-oh", by="us-oh")
+    await log.widen("us")
     await log.release(1, "org-a")
     await log.release(2, "us-oh", "red", by="us-oh", answer="hold")
-    await log.timeline({NATION: [notice()], ORG_A: [put(1)]})
+    await log.timeline({NATION: [notice()], OHIO: [notice(), notice()], ORG_A: [put(1)]})
     await log.history({ORG_A: [x(1)]})
 
 
@@ -760,7 +761,8 @@ async def a_stricter_version_posted_below_the_grant_it_drops_is_granted_there(lo
 @choice
 async def a_stricter_version_that_waits_forbids_new_grants_too(log: Story) -> None:
     """«The newest version's TLP rules the object»: also while its bytes wait."""
-    await log.release(1, "us")
+    await log.release(1, "us-oh", by="us-oh")
+    await log.widen("us")
     await log.release(1, "org-a")
     await log.release(2, "us-oh", "red", by="us-oh", answer="hold")
     await log.release(1, "us-oh", answer="refuse")
@@ -771,7 +773,7 @@ async def a_stricter_version_that_waits_forbids_new_grants_too(log: Story) -> No
 @choice
 async def permission_is_asked_for_every_grant_that_stood_on_arrival(log: Story) -> None:
     """Also for those that the version's TLP drops: it waits, though Ohio may release at all that is left."""
-    await log.release(1, "us-oh", "clear")
+    await log.release(1, "us-oh", "clear", by="us-oh")
     await log.widen("public")
     await log.release(2, "us-oh", "green", by="us-oh", answer="hold")
     await log.timeline({PUBLIC: [notice()], NATION: [notice()], OHIO: [notice(), put(1)]})

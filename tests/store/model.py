@@ -118,6 +118,8 @@ class Model:
         self.seq = 0
         self.granted = 0
         self.versions: dict[Key, dict[int, Version]] = {}
+        #: who handed a version over
+        self.publishers: dict[tuple[Key, int], str] = {}
         #: newer versions held because their poster may not release at every grant; their markings rule already
         self.waiting: dict[Key, dict[int, Version]] = {}
         self.expired: set[tuple[Key, int]] = set()
@@ -264,14 +266,9 @@ class Model:
             self.rows.append(Row(self.next_seq(), grant.audience, grant.key, modified))
 
     def has_left(self, row: Row, lost: list[tuple[Key, str]]) -> bool:
-        """R5: its audience lost the grant (now, or there is none at or above), or meets another producer's object."""
+        """R5: its audience lost the grant, or meets nothing more under the id, or another producer's object."""
         shown = self.shown_at(row.key.stix_id, row.audience)
-        return (
-            (row.key, row.audience) in lost
-            or not self.has_grant_at_or_above(row.key, row.audience)
-            or shown is None
-            or shown.key != row.key
-        )
+        return (row.key, row.audience) in lost or shown is None or shown.key != row.key
 
     def is_deleted(self, row: Row, deleted: tuple[Key, int, str] | None) -> bool:
         """A version deleted at an audience is gone there and below."""
@@ -327,6 +324,7 @@ class Model:
         waiting = self.waiting.get(key, {})
         if stored.get(version.modified, waiting.get(version.modified, version)) != version:
             return "refuse"  # a second content under one (id, modified): one TLP for each version (F16, F17)
+        self.publishers.setdefault((key, version.modified), poster)
         if not stored:
             return self.release_first(key, version, audience)
         if self.is_known(key, version.modified):
@@ -344,12 +342,20 @@ class Model:
         return "accept"
 
     def release_known(self, key: Key, version: Version, audience: str) -> Verdict:
-        """A repeat changes nothing; at a further audience it asks for a grant (F17), an older version in vain (F10)."""
-        if self.has_grant_at_or_above(key, audience):
+        """A repeat changes nothing; at a further audience, a covered one too, it asks for a grant (F17), an older
+        version in vain (F10), but below a grant for its history."""
+        own = self.grant_at(key, audience)
+        if own is not None and version.modified in own.without:
             self.undelete(key, version.modified, audience)
             return "accept"
         if version != self.newest(key):
-            return "hold"
+            if not self.has_grant_at_or_above(key, audience) or not self.tlp_permits(version.tlp, audience):
+                return "hold"
+            self.settle()
+            self.add_history(key, version.modified, audience)
+            return "accept"
+        if own is not None:
+            return "accept"
         return self.grant_anew(key, audience, wanted=version.modified)
 
     def undelete(self, key: Key, modified: int, audience: str) -> None:
@@ -369,20 +375,26 @@ class Model:
         if self.is_revoked(key):
             return "refuse"
         may = all(self.may_release(poster, grant.audience) for grant in self.grants_of(key))
-        if not may and not (version.revoked and poster == key.producer):
-            self.waiting.setdefault(key, {})[version.modified] = version
-            self.settle(told=self.drop_forbidden(key))
+        if not may and not (version.revoked and self.is_trusted(key, poster)):
+            if self.is_trusted(key, poster):
+                self.waiting.setdefault(key, {})[version.modified] = version
+                self.settle(told=self.drop_forbidden(key))
             return "hold"
         self.store(key, version)
         for grant in self.grants_of(key):
             grant.without.discard(version.modified)
         dropped = self.drop_forbidden(key)
-        if audience is not None and not self.has_grant_at_or_above(key, audience):
+        if audience is not None and self.grant_at(key, audience) is None:
             grant = self.new_grant(key, audience, wanted=version.modified)
             if self.is_permitted(grant):
                 self.add_grant(grant)
         self.settle(told=dropped)
         return "accept"
+
+    def is_trusted(self, key: Key, poster: str) -> bool:
+        """Whose taking away never waits: the producer, who handed the newest version over, the ISAC. Were it anybody,
+        one county that relays a forged version could take an object from the nation."""
+        return poster in (key.producer, ISAC, self.publishers[key, self.newest(key).modified])
 
     def release_late(self, key: Key, version: Version, audience: str) -> Verdict:
         """R4: history at or below a grant, else held (F10). Never live: it enters no grant that stands at an older."""
@@ -413,7 +425,7 @@ class Model:
         """A grant at a wider audience; the narrow one stays, covered."""
         if not any(self.at_or_above(to, g.audience) or self.at_or_above(g.audience, to) for g in self.grants_of(key)):
             return "refuse"
-        if self.has_grant_at_or_above(key, to):
+        if self.grant_at(key, to) is not None:
             return "accept"
         return self.grant_anew(key, to)
 
@@ -467,6 +479,10 @@ class Model:
             return "refuse"
         self.grants.remove(lost)
         self.settle(untold=[lost])
+        if not self.grants_of(key):  # as if it had never come, but for a revocation
+            self.versions[key] = {modified: v for modified, v in self.versions[key].items() if v.revoked}
+            if not self.versions[key]:
+                del self.versions[key]
         return "accept"
 
     def delete_version(self, key: Key, modified: int, audience: str) -> Verdict:
@@ -574,9 +590,9 @@ class Model:
             assert len(set(history)) == len(history), f"F7: no version twice in the history of {collection}"
             assert set(view) <= set(history), f"a live row is history too, {collection}"
             assert len({s[:2] for s in history}) == len({s[0] for s in history}), f"F17: one producer, {collection}"
-        for row in self.rows:
+        for row in (row for row in self.rows if row.shut_seq is None):
             tlp = self.versions[row.key][row.modified].tlp
-            assert row.shut_seq is not None or self.tlp_permits(tlp, row.audience), f"the TLP gate, {row}"
+            assert self.tlp_permits(tlp, row.audience), f"the TLP gate, {row}"
         for notice in self.notices:
             back = notice.audience in self.places and self.id_granted_at_or_above(notice.stix_id, notice.audience)
             assert notice.ended_seq is not None or not back, f"R6: a notice ends when the object is back, {notice}"

@@ -5,11 +5,11 @@ for an analyst, taking away never does.
 """
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from isac.policy.actors import Actor, Audience, Role, may_read, may_release
-from isac.policy.release import Facts, Grant, Version, possible, reaches, winner
+from isac.policy.actors import Actor, Audience, Role, covers, may_read, may_release
+from isac.policy.release import Facts, Grant, Version, permitted, possible, winner
 from isac.stix.markings import TLP
 
 
@@ -56,12 +56,16 @@ class Poster:
 class Move(enum.Enum):
     """What becomes of a version."""
 
-    #: stored; goes to all the object's grants, and to the audience it was posted to
+    #: stored; goes to all the object's grants, and the audience that it was posted to gets one
     RELEASE = "release"
-    #: stored as history only
+    #: stored; goes to all the object's grants, and to no other audience
+    UPDATE = "update"
+    #: stored; history at the audience, never live
     HISTORY = "history"
-    #: known already; the audience it was posted to gets a grant
+    #: known already; the audience that it was posted to gets a grant
     GRANT = "grant"
+    #: known already, and was deleted at this audience's own grant: it is back
+    RETURN = "return"
     #: known already, and the audience has it
     REPEAT = "repeat"
     HOLD = "hold"
@@ -77,13 +81,14 @@ class Admission:
     rule: str = ""
     #: what the poster may read
     reason: str = ""
-    #: of a known version, its database key
+    #: of a stored version, its database key
     version: int | None = None
-    #: grants that a stricter marking takes away at once, though the version itself waits
-    drops: tuple[Grant, ...] = ()
+    #: a newer version that is held, but whose marking rules from now on
+    rules: bool = False
 
 
 _REVIEW = Admission(Move.HOLD, "review", "An analyst has to look at this object before it can be released.")
+_CREATOR = Admission(Move.HOLD, "creator", "created_by_ref names another member of this ISAC, who has to confirm it.")
 
 
 def admit(
@@ -102,95 +107,114 @@ def admit(
     `same` whether the stored version with this `modified` is identical (None: there is none). What the poster may not
     see is never told: where the true answer would tell, the version is held for review.
     """
-    known = next((v for v in facts.versions if v.producer == producer and v.modified == arrival.modified), None)
-    grants = tuple(grant for grant in facts.grants if grant.producer == producer)
-    told = poster.may_see(grants)
-    if known and same:
-        return _again(known, facts, grants, audience, poster, held=member and not poster.free)
+    stored = next((v for v in facts.versions if v.producer == producer and v.modified == arrival.modified), None)
+    grants = facts.of(producer)
+    told = poster.may_see(grants) or producer in poster.producers
+    if stored and not same:
+        own = producer in poster.producers or stored.publisher == poster.actor.organization
+        reason = "Other content is already stored under this id and modified; a change needs a later modified."
+        return Admission(Move.REFUSE, reason=reason) if own and told else _REVIEW
+    if stored and _is_known(stored, grants):
+        return _again(stored, facts, grants, audience, poster, member=member)
     if member and not poster.free:
-        return Admission(
-            Move.HOLD, "creator", "created_by_ref names another organization of this ISAC; it has to confirm."
-        )
-    if not poster.free and not possible(arrival.tlp, audience):
-        return Admission(
-            Move.HOLD,
-            "tlp",
-            f"TLP:{str(arrival.tlp).upper()} may not go to this collection; name its recipients instead.",
-        )
-    if known:
-        own = producer in poster.producers or known.publisher == poster.actor.organization
-        if not own or not told:
-            return _REVIEW
-        return Admission(
-            Move.REFUSE,
-            reason="Other content is already stored under this id and modified; a change needs a later modified.",
-        )
-    newest = facts.newest(producer, audience)
+        return _CREATOR
+    pk = stored.pk if stored else None
+    newest = facts.newest(producer)
     if newest is None:
-        return _first(arrival, producer, facts, poster)
+        return _first(arrival, producer, facts, audience, poster, pk)
     if newest.created != arrival.created:
         reason = "created differs from that of the stored versions; it never changes (STIX 2.1 §3.6)."
         return Admission(Move.REFUSE, reason=reason) if told else _REVIEW
     if arrival.modified < newest.modified:
-        return _late(grants, audience)
+        return _late(arrival.tlp, grants, audience, poster, pk)
     if newest.revoked:
         reason = "This object is revoked; nothing newer can be published under its id. Use a new id."
         return Admission(Move.REFUSE, reason=reason) if told else _REVIEW
-    return _newer(arrival, newest, grants, poster, own=producer in poster.producers)
+    return _newer(arrival, newest, grants, audience, poster, producer, pk)
+
+
+def _is_known(stored: Version, grants: tuple[Grant, ...]) -> bool:
+    """A version that was deleted at every grant counts as never received: it may come again."""
+    if stored.deleted:
+        return False
+    return not grants or any(stored.pk not in grant.without for grant in grants)
 
 
 def _again(
-    known: Version, facts: Facts, grants: tuple[Grant, ...], audience: Audience, poster: Poster, *, held: bool
+    known: Version, facts: Facts, grants: tuple[Grant, ...], audience: Audience, poster: Poster, *, member: bool
 ) -> Admission:
-    """The very same version once more: for a further audience a request for a grant."""
-    newest = facts.newest(known.producer, audience)
-    stands = any(row.version == known.pk and reaches(row.audience, audience) for row in facts.rows)
-    granted = any(grant.audience.pk == audience.pk for grant in grants)
-    older = newest is not None and newest.modified > known.modified
-    if not facts.deleted(known.pk, audience) and (stands if older else granted):
+    """The very same version once more: for a further audience a request for a grant, never a silent success."""
+    own = facts.granted(known.producer, audience)
+    newest = facts.newest(known.producer)
+    if own is not None and known.pk in own.without:
+        wider = any(covers(grant.audience, audience) for grant in grants)
+        return Admission(Move.REPEAT if wider else Move.RETURN, version=known.pk)
+    if own is not None and (known == newest or facts.stands(known.pk, audience)):
         return Admission(Move.REPEAT, version=known.pk)
-    if held:
-        return Admission(
-            Move.HOLD, "creator", "created_by_ref names another organization of this ISAC; it has to confirm."
-        )
-    if older:
-        return _late(grants, audience, known.pk)
-    if not poster.free and not possible(known.tlp, audience):
-        return Admission(Move.HOLD, "tlp", f"TLP:{str(known.tlp).upper()} may not go to this collection.")
-    if not poster.may_release(audience):
-        return _REVIEW
-    return Admission(Move.GRANT, version=known.pk)
+    if facts.stands(known.pk, audience) and known != newest:
+        return Admission(Move.REPEAT, version=known.pk)
+    if member and not poster.free:
+        return _CREATOR
+    if known != newest:
+        return _late(known.tlp, grants, audience, poster, known.pk)
+    if not (poster.free or (possible(known.tlp, audience) and permitted(facts, Grant(0, known.producer, audience)))):
+        return _no_recipient(known.tlp)
+    return Admission(Move.GRANT, version=known.pk) if poster.may_release(audience) else _REVIEW
 
 
-def _first(arrival: Arrival, producer: int, facts: Facts, poster: Poster) -> Admission:
-    """The producer's first version of this id. Of a versioned object without creator the first submitter owns the
-    id."""
+def _no_recipient(tlp: TLP) -> Admission:
+    reason = f"TLP:{str(tlp).upper()} may not go to this collection; an analyst has to name its recipients."
+    return Admission(Move.HOLD, "tlp", reason)
+
+
+def _first(
+    arrival: Arrival, producer: int, facts: Facts, audience: Audience, poster: Poster, pk: int | None
+) -> Admission:
+    """The producer's first version of this id, which belongs to its first submitter where no creator is named."""
+    if not poster.free and not possible(arrival.tlp, audience):
+        return _no_recipient(arrival.tlp)
     others = tuple(grant for grant in facts.grants if grant.producer != producer)
     if arrival.anonymous and arrival.version is not None and others and not poster.free and poster.may_see(others):
-        return Admission(
-            Move.REFUSE,
-            reason="This id belongs to its first submitter. Publish under a new id with a derived-from relationship.",
-        )
-    return Admission(Move.RELEASE)
+        reason = "This id belongs to its first submitter. Publish under a new id with a derived-from relationship."
+        return Admission(Move.REFUSE, reason=reason)
+    return Admission(Move.RELEASE, version=pk)
 
 
-def _late(grants: tuple[Grant, ...], audience: Audience, known: int | None = None) -> Admission:
+def _late(tlp: TLP, grants: tuple[Grant, ...], audience: Audience, poster: Poster, pk: int | None) -> Admission:
     """An older version is history at or below a grant; elsewhere it would be a skeleton key to the newer one."""
-    if winner(grants, audience):
-        return Admission(Move.HISTORY, version=known)
+    if winner(grants, audience) and (poster.free or possible(tlp, audience)):
+        return Admission(Move.HISTORY, version=pk)
     return _REVIEW
 
 
-def _newer(arrival: Arrival, newest: Version, grants: tuple[Grant, ...], poster: Poster, *, own: bool) -> Admission:
-    if all(poster.may_release(grant.audience) for grant in grants):
-        return Admission(Move.RELEASE)
-    trusted = own or newest.publisher == poster.actor.organization or poster.actor.role is Role.STEWARD
-    if trusted and arrival.revoked:
-        return Admission(Move.RELEASE)
-    drops = tuple(grant for grant in grants if trusted and not possible(arrival.tlp, grant.audience))
-    return Admission(
-        Move.HOLD,
-        "newer version",
-        "This object stands before a wider audience; its newer version waits for an analyst there.",
-        drops=drops,
+def _newer(
+    arrival: Arrival,
+    newest: Version,
+    grants: tuple[Grant, ...],
+    audience: Audience,
+    poster: Poster,
+    producer: int,
+    pk: int | None,
+) -> Admission:
+    """To all grants, or whole to triage. A revocation goes out, and a stricter marking rules, at once.
+
+    But only from its producer, from who handed the object in, or from a steward: else any member that relays a forged
+    version could take an object from the whole nation.
+    """
+    everywhere = all(poster.may_release(grant.audience) for grant in grants)
+    trusted = (
+        everywhere
+        or producer in poster.producers
+        or newest.publisher == poster.actor.organization
+        or poster.actor.role is Role.STEWARD
     )
+    if trusted and arrival.revoked and grants:
+        return Admission(Move.UPDATE, version=pk)
+    if everywhere and (poster.free or possible(arrival.tlp, audience)):
+        return Admission(Move.RELEASE, version=pk)
+    if everywhere and any(possible(arrival.tlp, grant.audience) for grant in grants):
+        return Admission(Move.UPDATE, version=pk)
+    if everywhere:
+        return replace(_no_recipient(arrival.tlp), rules=True)
+    reason = "This object stands before a wider audience; its newer version waits for an analyst there."
+    return Admission(Move.HOLD, "newer version", reason, rules=trusted)

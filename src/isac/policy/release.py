@@ -1,12 +1,11 @@
-"""What the release log says of an object: which rows end and which are written (design: «The release log», rules 2 to
-6).
+"""What the release log says of an object: which rows end and which are written (the log's rules 2 to 6).
 
 Grants are the facts; rows are derived from them by one function, `settle`. Facts are those of one STIX id, of all its
 producers: ids of observables name values, so two producers may use one id, and a collection shows one of their objects.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from isac.policy.actors import Audience, covers
 from isac.stix.markings import TLP
@@ -24,6 +23,8 @@ class Version:
     revoked: bool = False
     #: its validity ended; a newer version brings the object back
     expired: bool = False
+    #: deleted wherever it stood: as if it had never come, and it may come again
+    deleted: bool = False
     #: nanoseconds since 1970, as `modified`
     created: int | None = None
     #: the organization that handed it in
@@ -38,6 +39,17 @@ class Grant:
     ordinal: int
     producer: int
     audience: Audience
+    #: versions that were deleted here
+    without: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A newer version that is held: its marking rules already, for taking away never waits."""
+
+    producer: int
+    modified: int
+    tlp: TLP
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +74,16 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class Put:
+    """A new row."""
+
+    version: int
+    audience: Audience
+    #: history from the start: a late older version
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """All that is known of one STIX id."""
 
@@ -69,19 +91,30 @@ class Facts:
     grants: tuple[Grant, ...] = ()
     rows: tuple[Row, ...] = ()
     notices: tuple[Notice, ...] = ()
-    #: (version, audience): the version is gone for the audience and the nodes below it
-    deletions: frozenset[tuple[int, int]] = frozenset()
+    waiting: tuple[Waiting, ...] = ()
 
-    def newest(self, producer: int, audience: Audience) -> Version | None:
-        """The producer's newest version that was not deleted for the audience."""
-        return max(
-            (v for v in self.versions if v.producer == producer and not self.deleted(v.pk, audience)),
-            key=lambda v: v.modified,
-            default=None,
-        )
+    def of(self, producer: int) -> tuple[Grant, ...]:
+        """The producer's grants."""
+        return tuple(grant for grant in self.grants if grant.producer == producer)
 
-    def deleted(self, version: int, audience: Audience) -> bool:
-        return any((version, node) in self.deletions for node in audience.path)
+    def granted(self, producer: int, audience: Audience) -> Grant | None:
+        """The producer's grant at exactly this audience."""
+        return next((grant for grant in self.of(producer) if grant.audience.pk == audience.pk), None)
+
+    def newest_at(self, grant: Grant) -> Version | None:
+        """The newest version that was not deleted at this grant."""
+        there = [v for v in self.versions if v.producer == grant.producer and not (v.deleted or v.pk in grant.without)]
+        return max(there, key=_modified, default=None)
+
+    def newest(self, producer: int) -> Version | None:
+        """The newest version that some grant gives; of an object without grants the newest that is stored."""
+        given = [newest for grant in self.of(producer) if (newest := self.newest_at(grant)) is not None]
+        stored = [v for v in self.versions if v.producer == producer and not v.deleted]
+        return max(given or stored, key=_modified, default=None)
+
+    def stands(self, version: int, audience: Audience) -> bool:
+        """Does the audience meet this version, be it as history?"""
+        return any(row.version == version and reaches(row.audience, audience) for row in self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,27 +129,7 @@ class Settlement:
     notices_ended: tuple[int, ...] = ()
     #: audiences that lost the object, and the TLP it had there
     notices: tuple[tuple[Audience, TLP], ...] = ()
-    puts: tuple["Put", ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Put:
-    """A new row."""
-
-    version: int
-    audience: Audience
-    #: history from the start: a late older version
-    ended: bool = False
-
-
-@dataclass(slots=True)
-class _Draft:
-    facts: Facts
-    #: the grants that stay
-    grants: list[Grant]
-    #: the grants that this deed took away
-    lost: list[Grant]
-    puts: list[Put] = field(default_factory=list)
+    puts: tuple[Put, ...] = ()
 
 
 def possible(tlp: TLP, audience: Audience) -> bool:
@@ -134,33 +147,21 @@ def possible(tlp: TLP, audience: Audience) -> bool:
     return audience.kind == "organization"
 
 
-def settle(
-    facts: Facts, lost: Sequence[Grant] = (), history: Sequence[Put] = (), *, every_tlp: bool = False
-) -> Settlement:
-    """Derive the rows from the facts as the deed left them.
+def permitted(facts: Facts, grant: Grant) -> bool:
+    """Does the TLP of the grant's newest version, and of a newer one that is held, let the grant stand?"""
+    newest = facts.newest_at(grant)
+    since = newest.modified if newest else 0
+    held = [w for w in facts.waiting if w.producer == grant.producer and w.modified > since]
+    ruling = [newest.tlp] if newest else []
+    if held:
+        ruling.append(max(held, key=lambda waiting: waiting.modified).tlp)
+    return all(possible(tlp, grant.audience) for tlp in ruling)
 
-    `lost` are the grants that it took away, `history` the rows of late older versions.
 
-    The newest version's TLP drops, for good, the grants that it forbids; each grant that no other covers has one live
-    row, of the newest version, none while that is expired; no other row is live. `every_tlp` is the sandbox's: TLP
-    drops nothing.
-    """
-    draft = _Draft(facts, list(facts.grants), list(lost))
-    forbidden = () if every_tlp else tuple(grant for grant in facts.grants if _forbidden(facts, grant))
-    draft.lost.extend(forbidden)
-    draft.grants = [grant for grant in facts.grants if grant not in forbidden]
-    wanted = _wanted(draft)
-    live = {(row.version, row.audience.pk) for row in facts.rows if not row.ended}
-    draft.puts = [*history, *(put for put in wanted if (put.version, put.audience.pk) not in live)]
-    back = [put.audience for put in draft.puts if not put.ended]
-    over = [notice for notice in facts.notices if any(reaches(audience, notice.audience) for audience in back)]
-    return Settlement(
-        dropped=forbidden,
-        leaving=(*_leaving(draft, wanted), *((notice.seq, True) for notice in over)),
-        notices_ended=tuple(notice.version for notice in over),
-        notices=tuple(_notices(draft)),
-        puts=tuple(draft.puts),
-    )
+def new_grant(facts: Facts, ordinal: int, producer: int, audience: Audience, wanted: int | None = None) -> Grant:
+    """A grant to add; it lacks what a grant above it lacks, but not the version that is wanted there."""
+    lacking = frozenset[int]().union(*(g.without for g in facts.of(producer) if covers(g.audience, audience)))
+    return Grant(ordinal, producer, audience, lacking - {wanted})
 
 
 def winner(grants: Iterable[Grant], audience: Audience) -> Grant | None:
@@ -174,55 +175,174 @@ def reaches(wide: Audience, narrow: Audience) -> bool:
     return wide.pk == narrow.pk or covers(wide, narrow)
 
 
-def _forbidden(facts: Facts, grant: Grant) -> bool:
-    newest = facts.newest(grant.producer, grant.audience)
-    return newest is not None and not possible(newest.tlp, grant.audience)
+def settle(
+    facts: Facts,
+    lost: Sequence[Grant] = (),
+    history: Sequence[Put] = (),
+    deleted: Sequence[tuple[int, Audience]] = (),
+    *,
+    every_tlp: bool = False,
+) -> Settlement:
+    """Derive the rows from the facts as the deed left them.
+
+    `lost` are the grants that it took away, `history` the rows of late older versions, `deleted` the versions that are
+    gone at an audience and below. The newest version's TLP drops, for good, the grants that it forbids; each grant that
+    no other covers has one live row, of the newest version, none while that is expired; no other row is live.
+    `every_tlp` is the sandbox's: TLP drops nothing.
+    """
+    if not (facts.rows or lost or history or facts.notices) and len(facts.grants) == 1 and len(facts.versions) == 1:
+        return _first(facts, every_tlp=every_tlp)
+    forbidden = () if every_tlp else tuple(grant for grant in facts.grants if not permitted(facts, grant))
+    grants = tuple(grant for grant in facts.grants if grant not in forbidden)
+    wanted = _wanted(facts, grants)
+    live = {(row.version, row.audience.pk) for row in facts.rows if not row.ended}
+    puts = [put for put in wanted if (put.version, put.audience.pk) not in live]
+    late = [put for put in history if not facts.stands(put.version, put.audience) and put not in puts]
+    over = [notice for notice in facts.notices if winner(grants, notice.audience)]
+    return Settlement(
+        dropped=forbidden,
+        leaving=(
+            *_leaving(facts, grants, wanted, [*puts, *late], [*lost, *forbidden], deleted),
+            *((notice.seq, True) for notice in over),
+        ),
+        notices_ended=tuple(notice.version for notice in over),
+        notices=tuple(_notices(facts, grants, [*lost, *forbidden])),
+        puts=(*puts, *late),
+    )
 
 
-def _wanted(draft: _Draft) -> list[Put]:
+def _first(facts: Facts, *, every_tlp: bool) -> Settlement:
+    """The usual case by itself: an object that nobody knew, for one audience."""
+    (grant,), (version,) = facts.grants, facts.versions
+    if version.expired or version.deleted or not (every_tlp or permitted(facts, grant)):
+        return Settlement(dropped=() if every_tlp or permitted(facts, grant) else (grant,))
+    return Settlement(puts=(Put(version.pk, grant.audience),))
+
+
+def _wanted(facts: Facts, grants: Sequence[Grant]) -> list[Put]:
     """The live rows that should be: one for each grant that no other covers."""
     wanted = []
-    for grant in draft.grants:
-        newest = draft.facts.newest(grant.producer, grant.audience)
-        if winner(draft.grants, grant.audience) is grant and newest and not newest.expired:
+    for grant in grants:
+        newest = facts.newest_at(grant)
+        if winner(grants, grant.audience) is grant and newest and not newest.expired:
             wanted.append(Put(newest.pk, grant.audience))
     return wanted
 
 
-def _leaving(draft: _Draft, wanted: Iterable[Put]) -> list[tuple[int, bool]]:
+def _leaving(
+    facts: Facts,
+    grants: Sequence[Grant],
+    wanted: Iterable[Put],
+    new: Sequence[Put],
+    lost: Sequence[Grant],
+    deleted: Sequence[tuple[int, Audience]],
+) -> list[tuple[int, bool]]:
     """The rows that go, and whether history loses them too."""
     keep = {(put.version, put.audience.pk) for put in wanted}
-    leaving = []
-    for row in draft.facts.rows:
-        if _shut(draft, row):
-            leaving.append((row.seq, True))
+    gone = [row for row in facts.rows if _lost(row, grants, lost, deleted) or _comes_again(row, new)]
+    staying = [row for row in facts.rows if row not in gone]
+    leaving = [(row.seq, True) for row in gone]
+    for row in staying:
+        if any(other.version == row.version and covers(other.audience, row.audience) for other in staying):
+            leaving.append((row.seq, True))  # the same version stands wider: a view shows it once
         elif not row.ended and (row.version, row.audience.pk) not in keep:
             leaving.append((row.seq, False))
     return leaving
 
 
-def _shut(draft: _Draft, row: Row) -> bool:
-    shows = winner(draft.grants, row.audience)
+def _lost(row: Row, grants: Sequence[Grant], lost: Iterable[Grant], deleted: Iterable[tuple[int, Audience]]) -> bool:
+    """Did the audience lose its grant, or is nobody's grant left, is another producer's shown there, is it deleted?"""
+    shows = winner(grants, row.audience)
     if shows is None or shows.producer != row.producer:
-        return True  # nobody's any more, or another producer's object is shown instead
-    own = [grant for grant in draft.grants if (grant.producer, grant.audience.pk) == (row.producer, row.audience.pk)]
-    if not own and any((grant.producer, grant.audience.pk) == (row.producer, row.audience.pk) for grant in draft.lost):
-        return True  # the audience lost its grant
-    if draft.facts.deleted(row.version, row.audience):
         return True
-    # The same version stands wider, or comes again: a view shows a version once.
-    return any(put.version == row.version and reaches(put.audience, row.audience) for put in draft.puts) or any(
-        other.version == row.version and covers(other.audience, row.audience) for other in draft.facts.rows
-    )
+    if any((grant.producer, grant.audience.pk) == (row.producer, row.audience.pk) for grant in lost):
+        return True
+    return any(version == row.version and reaches(audience, row.audience) for version, audience in deleted)
 
 
-def _notices(draft: _Draft) -> list[tuple[Audience, TLP]]:
+def _comes_again(row: Row, new: Iterable[Put]) -> bool:
+    return any(put.version == row.version and reaches(put.audience, row.audience) for put in new)
+
+
+def _notices(facts: Facts, grants: Sequence[Grant], lost: Iterable[Grant]) -> list[tuple[Audience, TLP]]:
     """One for each audience that lost the object and is not given it by another grant."""
     noticed: dict[int, tuple[Audience, TLP]] = {}
-    for grant in draft.lost:
+    for grant in lost:
         audience = grant.audience
-        if winner(draft.grants, audience) is None and audience.pk not in noticed:
-            stood = [row for row in draft.facts.rows if row.audience.pk == audience.pk]
+        if winner(grants, audience) is None and audience.pk not in noticed:
+            stood = [row for row in facts.rows if row.audience.pk == audience.pk]
             tlp = max(stood, key=lambda row: row.seq).tlp if stood else TLP.CLEAR
             noticed[audience.pk] = (audience, tlp)
     return list(noticed.values())
+
+
+def _modified(version: Version) -> int:
+    return version.modified
+
+
+# ------------------------------------------------------------------------------- facts, as a deed changes them
+
+
+def deleted_versions(
+    facts: Facts, gone: Sequence[Version], audience: Audience, stood: Iterable[tuple[int, int]]
+) -> tuple[Facts, list[Grant]]:
+    """The facts after these versions of one producer were deleted at an audience, and the grants that go with them.
+
+    Where the newest goes, the next older returns if it had stood at that grant's audience; `stood` are all (version,
+    audience) of rows, shut ones too. A grant at which no older version had stood is lost.
+    """
+    pks, had = {version.pk for version in gone}, set(stood)
+    producer = gone[0].producer
+    kept: list[Grant] = []
+    lost: list[Grant] = []
+    for grant in facts.grants:
+        if grant.producer != producer or not reaches(audience, grant.audience):
+            kept.append(grant)
+            continue
+        before = facts.newest_at(grant)
+        after = replace(grant, without=grant.without | pks)
+        while before and before.pk in pks and (newest := facts.newest_at(after)):
+            if (newest.pk, grant.audience.pk) in had:
+                break
+            after = replace(after, without=after.without | {newest.pk})
+        (kept if facts.newest_at(after) else lost).append(after)
+    return forgotten(replace(facts, grants=tuple(kept)), producer), lost
+
+
+def forgotten(facts: Facts, producer: int) -> Facts:
+    """Versions that were deleted at every grant count as never received, but for a revocation, which is for ever."""
+    grants = facts.of(producer)
+    versions = tuple(
+        replace(v, deleted=True)
+        if v.producer == producer and not v.revoked and all(v.pk in grant.without for grant in grants)
+        else v
+        for v in facts.versions
+    )
+    return replace(facts, versions=versions)
+
+
+def returned(facts: Facts, version: int, audience: Audience) -> Facts:
+    """A version that was deleted at an audience comes again: it is back there and below."""
+    grants = tuple(
+        replace(g, without=g.without - {version}) if reaches(audience, g.audience) else g for g in facts.grants
+    )
+    return replace(facts, grants=grants)
+
+
+def remembered(facts: Facts, version: Version, *, live: bool, audience: Audience | None = None) -> Facts:
+    """A version enters, new or come again: live at all grants, or as history, which no grant falls forward to."""
+    known = replace(version, deleted=False)
+    versions = (*(v for v in facts.versions if v.pk != version.pk), known)
+    grants = []
+    for grant in facts.grants:
+        without = grant.without
+        if grant.producer == version.producer:
+            newest = facts.newest_at(grant)
+            if live or (
+                audience and reaches(grant.audience, audience) and newest and newest.modified > version.modified
+            ):
+                without = without - {version.pk}
+            elif not live and newest and newest.modified < version.modified:
+                without = without | {version.pk}
+        grants.append(replace(grant, without=without) if without != grant.without else grant)
+    return replace(facts, versions=versions, grants=tuple(grants))

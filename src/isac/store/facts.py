@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
 
-from isac.errors import Forbidden, NotFound
-from isac.policy.actors import Audience, covers
+from isac.errors import NotFound
+from isac.policy.actors import Audience
 from isac.policy.admit import Admission, Arrival, Move, Poster
-from isac.policy.release import Facts, Grant, Notice, Put, Row, Version, possible
+from isac.policy.release import Facts, Grant, Notice, Put, Row, Version, Waiting, new_grant, remembered
 from isac.stix import authored, objects
 from isac.stix.markings import TLP
 from isac.store.database import Connection
@@ -45,9 +45,16 @@ class Change:
 
     pk: int
     stix_id: str
+    #: as they were read
+    before: Facts
     facts: Facts
     lost: list[Grant] = dataclasses.field(default_factory=list)
     history: list[Put] = dataclasses.field(default_factory=list)
+    #: versions deleted at an audience and below
+    deleted: list[tuple[int, Audience]] = dataclasses.field(default_factory=list)
+
+
+_NOTHING = Facts()
 
 
 async def one(conn: Connection, subject: Subject) -> Change:
@@ -68,14 +75,14 @@ async def lock(conn: Connection, stix_ids: Iterable[str], make: bool = True) -> 
             "INSERT INTO objects (stix_id) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING RETURNING pk, stix_id",
             (ids,),
         )
-        changes = {stix_id: Change(pk, stix_id, Facts()) for pk, stix_id in new}
+        changes = {stix_id: Change(pk, stix_id, _NOTHING, _NOTHING) for pk, stix_id in new}
     rest = [stix_id for stix_id in ids if stix_id not in changes]
     if rest:
         rows = await fetch(
             conn, "SELECT pk, stix_id FROM objects WHERE stix_id = ANY(%s) ORDER BY stix_id FOR UPDATE", (rest,)
         )
         facts = await _facts(conn, [pk for pk, _ in rows])
-        changes |= {stix_id: Change(pk, stix_id, facts[pk]) for pk, stix_id in rows}
+        changes |= {stix_id: Change(pk, stix_id, facts[pk], facts[pk]) for pk, stix_id in rows}
     return changes
 
 
@@ -83,13 +90,13 @@ async def _facts(conn: Connection, pks: Sequence[int]) -> dict[int, Facts]:
     """What is stored of each object, as of now: call it after locking, in READ COMMITTED."""
     versions = await _by_object(
         conn,
-        """SELECT object, pk, producer, modified, tlp, revoked, expired, created, publisher
+        """SELECT object, pk, producer, modified, tlp, revoked, expired, deleted, created, publisher
            FROM versions WHERE object = ANY(%s)""",
         pks,
     )
     grants = await _by_object(
         conn,
-        """SELECT g.object, g.ordinal, g.producer, a.pk, a.kind, a.above || a.pk, a.code, a.frozen
+        """SELECT g.object, g.ordinal, g.producer, g.without, a.pk, a.kind, a.above || a.pk, a.code, a.frozen
             FROM grants g JOIN audiences a ON a.pk = g.audience WHERE g.object = ANY(%s)""",
         pks,
     )
@@ -108,20 +115,22 @@ async def _facts(conn: Connection, pks: Sequence[int]) -> dict[int, Facts]:
             JOIN audiences a ON a.pk = n.audience WHERE n.object = ANY(%s)""",
         pks,
     )
-    deletions = await _by_object(conn, "SELECT object, version, audience FROM deletions WHERE object = ANY(%s)", pks)
+    held = await _by_object(conn, "SELECT object, producer, modified, tlp FROM waiting WHERE object = ANY(%s)", pks)
     return {
         pk: Facts(
             versions=tuple(
-                Version(v, producer, modified, TLP(tlp), revoked, expired, created, publisher)
-                for _, v, producer, modified, tlp, revoked, expired, created, publisher in versions[pk]
+                Version(v, producer, modified, TLP(tlp), *rest) for _, v, producer, modified, tlp, *rest in versions[pk]
             ),
-            grants=tuple(Grant(row[1], row[2], audience_of(row[3:])) for row in grants[pk]),
+            grants=tuple(
+                Grant(ordinal, producer, audience_of(rest), frozenset(without))
+                for _, ordinal, producer, without, *rest in grants[pk]
+            ),
             rows=tuple(
                 Row(seq, producer, version, audience_of(rest), ended, TLP(tlp))
                 for _, seq, producer, version, ended, tlp, *rest in rows[pk]
             ),
             notices=tuple(Notice(row[1], row[2], audience_of(row[3:])) for row in notices[pk]),
-            deletions=frozenset((version, node) for _, version, node in deletions[pk]),
+            waiting=tuple(Waiting(producer, modified, TLP(tlp)) for _, producer, modified, tlp in held[pk]),
         )
         for pk in pks
     }
@@ -182,48 +191,59 @@ async def compare(
     return {known[pk].stix_id: objects.same(raw, known[pk].raw) for pk, raw in rows}
 
 
-async def stood_nowhere(conn: Connection, change: Change, grants: Sequence[Grant], audience: Audience) -> list[Grant]:
-    """The grants at or below the audience whose now newest version had never stood there."""
-    stood = set(await fetch(conn, "SELECT version, audience FROM log WHERE object = %s", (change.pk,)))
-    nowhere = []
-    for grant in grants:
-        newest = change.facts.newest(grant.producer, grant.audience)
-        if not (grant.audience.pk == audience.pk or covers(audience, grant.audience)):
-            continue
-        if newest is None or not any((newest.pk, node) in stood for node in grant.audience.path):
-            nowhere.append(grant)
-    return nowhere
+async def stood(conn: Connection, change: Change) -> list[tuple[int, int]]:
+    """All (version, audience) of the object's rows, shut ones too."""
+    return [
+        (version, audience)
+        for version, audience in await fetch(
+            conn, "SELECT DISTINCT version, audience FROM log WHERE object = %s", (change.pk,)
+        )
+    ]
 
 
-# ------------------------------------------------------------------------------------------ facts, changed
+# ---------------------------------------------------------------------------------------------------- facts, changed
 
 
 async def add_versions(
     conn: Connection,
-    stored: Sequence[tuple[Arrival, Change, int, Move]],
+    entering: Sequence[tuple[Arrival, Change, int, Admission]],
     audience: Audience,
     poster: Poster,
     submission: int | None,
 ) -> None:
-    if not stored:
-        return
+    """Store the versions that enter (arrival, object, producer, verdict), but for those that come again."""
     rows = [
-        (arrival, change.pk, producer, poster.actor.organization, submission) for arrival, change, producer, _ in stored
+        (arrival, change.pk, producer, poster.actor.organization, submission)
+        for arrival, change, producer, admission in entering
+        if admission.version is None
     ]
-    pks = await copy_versions(conn, rows)
-    for (arrival, change, producer, move), pk in zip(stored, pks, strict=True):
+    pks = iter(await copy_versions(conn, rows) if rows else [])
+    for arrival, change, producer, admission in entering:
         version = Version(
-            pk,
-            producer,
-            arrival.modified,
-            arrival.tlp,
+            pk=next(pks) if admission.version is None else admission.version,
+            producer=producer,
+            modified=arrival.modified,
+            tlp=arrival.tlp,
             revoked=arrival.revoked,
             created=arrival.created,
             publisher=poster.actor.organization,
         )
-        change.facts = dataclasses.replace(change.facts, versions=(*change.facts.versions, version))
-        if move is Move.HISTORY:
-            change.history.append(Put(pk, audience, ended=True))
+        change.facts = remembered(change.facts, version, live=admission.move is not Move.HISTORY, audience=audience)
+        if admission.move is Move.HISTORY:
+            change.history.append(Put(version.pk, audience, ended=True))
+
+
+async def add_waiting(conn: Connection, held: Sequence[tuple[Change, int, int, TLP]]) -> None:
+    """Versions (object, producer, modified, TLP) that are held, but whose marking rules from now on."""
+    for change, producer, modified, tlp in held:
+        change.facts = dataclasses.replace(
+            change.facts, waiting=(*change.facts.waiting, Waiting(producer, modified, tlp))
+        )
+    async with conn.cursor() as cursor:
+        await cursor.executemany(
+            "INSERT INTO waiting (object, producer, modified, tlp) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            [(change.pk, producer, modified, int(tlp)) for change, producer, modified, tlp in held],
+        )
 
 
 async def copy_versions(conn: Connection, rows: Sequence[tuple[Arrival, int, int, int, int | None]]) -> list[int]:
@@ -231,7 +251,7 @@ async def copy_versions(conn: Connection, rows: Sequence[tuple[Arrival, int, int
     numbers = await fetch(conn, "SELECT nextval('versions_pk_seq') FROM generate_series(1, %s)", (len(rows),))
     pks = [pk for (pk,) in numbers]
     statement = """COPY versions (pk, object, producer, modified, created, version, type, tlp, revoked, expired,
-    valid_until,                publisher, submission, raw) FROM STDIN (FORMAT binary)"""
+                   deleted, valid_until, publisher, submission, raw) FROM STDIN (FORMAT binary)"""
     async with conn.cursor() as cursor, cursor.copy(statement) as copy:
         copy.set_types(_VERSION_TYPES)
         for pk, (arrival, pk_object, producer, publisher, submission) in zip(pks, rows, strict=True):
@@ -247,6 +267,7 @@ async def copy_versions(conn: Connection, rows: Sequence[tuple[Arrival, int, int
                     int(arrival.tlp),
                     arrival.revoked,
                     False,
+                    False,
                     arrival.valid_until,
                     publisher,
                     submission,
@@ -257,84 +278,35 @@ async def copy_versions(conn: Connection, rows: Sequence[tuple[Arrival, int, int
 
 
 _VERSION_TYPES = (
-    *("int8", "int8", "int4", "int8", "int8", "text", "text", "int2", "bool", "bool"),
+    *("int8", "int8", "int4", "int8", "int8", "text", "text", "int2", "bool", "bool", "bool"),
     *("timestamptz", "int4", "int8", "bytea"),
 )
 
 
-async def add_grants(conn: Connection, new: Iterable[tuple[Change, int]], audience: Audience, by: By) -> None:
-    """Decide that these objects, of these producers, are for the audience; those that have the grant keep it."""
-    wanted = [
-        (change, producer)
-        for change, producer in new
-        if not any(grant.producer == producer and grant.audience.pk == audience.pk for grant in change.facts.grants)
-    ]
+async def add_grants(
+    conn: Connection, new: Iterable[tuple[Change, int, int | None]], audience: Audience, by: By
+) -> None:
+    """Decide that these objects (object, producer, version wanted) are for the audience; those that have it keep it."""
+    wanted = [entry for entry in new if entry[0].facts.granted(entry[1], audience) is None]
     if not wanted:
         return
+    drafts = [new_grant(change.facts, 0, producer, audience, version) for change, producer, version in wanted]
     ordinals = await fetch(
         conn,
-        """INSERT INTO grants (object, producer, audience, granted_at, granted_by)
-           SELECT object, producer, %s, %s, %s FROM unnest(%s::bigint[], %s::int[]) AS wanted (object, producer)
+        """INSERT INTO grants (object, producer, audience, without, granted_at, granted_by)
+           SELECT object, producer, %s, '{}', %s, %s FROM unnest(%s::bigint[], %s::int[]) AS wanted (object, producer)
            RETURNING ordinal""",
-        (audience.pk, by.at, by.actor, [change.pk for change, _ in wanted], [producer for _, producer in wanted]),
+        (audience.pk, by.at, by.actor, [entry[0].pk for entry in wanted], [entry[1] for entry in wanted]),
     )
-    for (change, producer), (ordinal,) in zip(wanted, ordinals, strict=True):
-        grants = (*change.facts.grants, Grant(ordinal, producer, audience))
+    for (change, _, _), draft, (ordinal,) in zip(wanted, drafts, ordinals, strict=True):
+        grants = (*change.facts.grants, dataclasses.replace(draft, ordinal=ordinal))
         change.facts = dataclasses.replace(change.facts, grants=grants)
-
-
-async def grant_known(conn: Connection, change: Change, subject: Subject, audience: Audience, by: By) -> None:
-    """Grant the object as it stands: its newest version that was not deleted there, or that was and now returns."""
-    newest = max((v for v in change.facts.versions if v.producer == subject.producer), key=lambda v: v.modified)
-    if not by.free and not possible(newest.tlp, audience):
-        raise Forbidden(f"TLP:{str(newest.tlp).upper()} may not go to {audience.code}.")
-    await undelete(conn, change, newest.pk, audience)
-    await add_grants(conn, [(change, subject.producer)], audience, by)
-
-
-async def allow_known(
-    conn: Connection, change: Change, producer: int, admission: Admission, audience: Audience
-) -> None:
-    """A known version comes for an audience: it is deleted there no more, and stands there as history or by a grant."""
-    version = admission.version
-    if version is None:
-        raise AssertionError("a known version has its database key")
-    await undelete(conn, change, version, audience)
-    if admission.move is Move.HISTORY:
-        change.history.append(Put(version, audience, ended=True))
-
-
-async def undelete(conn: Connection, change: Change, version: int, audience: Audience) -> None:
-    if change.facts.deleted(version, audience):
-        await conn.execute(
-            "DELETE FROM deletions WHERE object = %s AND version = %s AND audience = ANY(%s)",
-            (change.pk, version, list(audience.path)),
-        )
-        left = frozenset(pair for pair in change.facts.deletions if pair not in {(version, n) for n in audience.path})
-        change.facts = dataclasses.replace(change.facts, deletions=left)
-
-
-async def mark_deleted(conn: Connection, change: Change, gone: Sequence[Version], audience: Audience) -> None:
-    pks = [version.pk for version in gone]
-    await conn.execute(
-        "INSERT INTO deletions (object, version, audience) SELECT %s, unnest(%s::bigint[]), %s",
-        (change.pk, pks, audience.pk),
-    )
-    deletions = change.facts.deletions | {(pk, audience.pk) for pk in pks}
-    change.facts = dataclasses.replace(change.facts, deletions=deletions)
-
-
-async def take_grant(conn: Connection, change: Change, subject: Subject, audience: Audience) -> None:
-    lost = [g for g in change.facts.grants if (g.producer, g.audience.pk) == (subject.producer, audience.pk)]
-    if not lost:
-        raise NotFound("This audience has no such object.")
-    change.lost.extend(lost)
 
 
 async def add_revoked(conn: Connection, change: Change, subject: Subject, by: By) -> None:
     """Store the revoked version of an object of ours, unless it is revoked already."""
-    newest = max((v for v in change.facts.versions if v.producer == subject.producer), key=lambda v: v.modified)
-    if newest.revoked:
+    newest = change.facts.newest(subject.producer)
+    if newest is None or newest.revoked:
         return
     ((raw, kind, publisher),) = await fetch(
         conn, "SELECT raw, type, publisher FROM versions WHERE pk = %s", (newest.pk,)
@@ -345,7 +317,37 @@ async def add_revoked(conn: Connection, change: Change, subject: Subject, by: By
     )
     (pk,) = await copy_versions(conn, [(arrival, change.pk, subject.producer, publisher, None)])
     version = dataclasses.replace(newest, pk=pk, modified=arrival.modified, revoked=True, expired=False)
-    change.facts = dataclasses.replace(change.facts, versions=(*change.facts.versions, version))
+    change.facts = remembered(change.facts, version, live=True)
+
+
+async def save(conn: Connection, changes: Iterable[Change]) -> None:
+    """Write down what a deed changed of the grants and versions that were there, and drop the grants that it took."""
+    changes = list(changes)
+    dropped = [(change.pk, grant.producer, grant.audience.pk) for change in changes for grant in change.lost]
+    kept = {(c.pk, g.producer, g.audience.pk): g.without for c in changes for g in c.before.grants}
+    lacking = [
+        (sorted(grant.without), change.pk, grant.producer, grant.audience.pk)
+        for change in changes
+        for grant in change.facts.grants
+        if grant.without != kept.get((change.pk, grant.producer, grant.audience.pk), frozenset())
+    ]
+    flags = {v.pk: v.deleted for change in changes for v in change.before.versions}
+    flagged = [
+        (v.deleted, v.pk) for change in changes for v in change.facts.versions if flags.get(v.pk, False) != v.deleted
+    ]
+    if dropped:
+        await conn.execute(
+            """DELETE FROM grants USING unnest(%s::bigint[], %s::int[], %s::int[]) AS lost (object, producer, audience)
+               WHERE (grants.object, grants.producer, grants.audience) = (lost.object, lost.producer, lost.audience)""",
+            [list(column) for column in zip(*dropped, strict=True)],
+        )
+    async with conn.cursor() as cursor:
+        if lacking:
+            await cursor.executemany(
+                "UPDATE grants SET without = %s WHERE object = %s AND producer = %s AND audience = %s", lacking
+            )
+        if flagged:
+            await cursor.executemany("UPDATE versions SET deleted = %s WHERE pk = %s", flagged)
 
 
 def audience_of(row: Sequence[Any]) -> Audience:

@@ -14,7 +14,16 @@ from datetime import timedelta
 from isac.errors import Forbidden, NotFound
 from isac.policy.actors import Audience, covers
 from isac.policy.admit import Admission, Arrival, Move, Poster, admit
-from isac.policy.release import Put, Settlement, settle
+from isac.policy.release import (
+    Put,
+    Settlement,
+    deleted_versions,
+    forgotten,
+    new_grant,
+    permitted,
+    returned,
+    settle,
+)
 from isac.stix import authored, objects
 from isac.stix.markings import TLP
 from isac.store import audit, facts
@@ -33,10 +42,8 @@ class Weighed:
 
     admissions: list[Admission]
     changes: dict[str, Change]
-    #: new versions with their producers' database keys
-    stored: list[tuple[Arrival, Change, int, Move]]
-    #: known versions that the audience is to be granted, or to have as history
-    granted: list[tuple[Change, int, Admission]]
+    #: (arrival, object, producer, verdict)
+    judged: list[tuple[Arrival, Change, int, Admission]]
 
 
 async def weigh(conn: Connection, arrivals: Sequence[Arrival], audience: Audience, poster: Poster) -> Weighed:
@@ -48,7 +55,7 @@ async def weigh(conn: Connection, arrivals: Sequence[Arrival], audience: Audienc
     creators = await facts.creators(conn, {arrival.producer for arrival in arrivals})
     changes = await facts.lock(conn, [arrival.stix_id for arrival in arrivals])
     same = await facts.compare(conn, arrivals, changes, creators)
-    weighed = Weighed([], changes, [], [])
+    weighed = Weighed([], changes, [])
     for arrival in arrivals:
         change, (producer, organization) = changes[arrival.stix_id], creators[arrival.producer]
         admission = admit(
@@ -61,11 +68,7 @@ async def weigh(conn: Connection, arrivals: Sequence[Arrival], audience: Audienc
             same=same.get(arrival.stix_id),
         )
         weighed.admissions.append(admission)
-        change.lost.extend(admission.drops)
-        if admission.move in (Move.RELEASE, Move.HISTORY) and admission.version is None:
-            weighed.stored.append((arrival, change, producer, admission.move))
-        elif admission.move in (Move.GRANT, Move.HISTORY):
-            weighed.granted.append((change, producer, admission))
+        weighed.judged.append((arrival, change, producer, admission))
     return weighed
 
 
@@ -73,13 +76,30 @@ async def put(
     conn: Connection, weighed: Weighed, audience: Audience, poster: Poster, by: By, submission: int | None = None
 ) -> None:
     """Write what was weighed: versions, grants, rows. What is held or refused is not stored here."""
-    await facts.add_versions(conn, weighed.stored, audience, poster, submission)
-    for change, _, admission in weighed.granted:
-        await facts.allow_known(conn, change, admission, audience)
-    new = [(change, producer) for _, change, producer, move in weighed.stored if move is Move.RELEASE]
-    new += [(change, producer) for change, producer, admission in weighed.granted if admission.move is Move.GRANT]
+    entering = [
+        entry
+        for entry in weighed.judged
+        if entry[3].move in (Move.RELEASE, Move.UPDATE) or _is_new_history(entry[3], entry[1])
+    ]
+    await facts.add_versions(conn, entering, audience, poster, submission)
+    ruling = [(change, producer, a.modified, a.tlp) for a, change, producer, verdict in weighed.judged if verdict.rules]
+    if ruling:
+        await facts.add_waiting(conn, ruling)
+    for _, change, _, verdict in weighed.judged:
+        if verdict.move is Move.RETURN and verdict.version is not None:
+            change.facts = returned(change.facts, verdict.version, audience)
+            change.history.append(Put(verdict.version, audience, ended=True))
+        elif verdict.move is Move.HISTORY and verdict.version is not None and not _is_new_history(verdict, change):
+            change.history.append(Put(verdict.version, audience, ended=True))
+    new = [(c, producer, v.version) for _, c, producer, v in weighed.judged if v.move in (Move.RELEASE, Move.GRANT)]
     await facts.add_grants(conn, new, audience, by)
     await _settle(conn, weighed.changes.values(), by)
+
+
+def _is_new_history(verdict: Admission, change: Change) -> bool:
+    """Does a late older version enter, for the first time or once more after it was deleted everywhere?"""
+    known = next((v for v in change.facts.versions if v.pk == verdict.version), None)
+    return verdict.move is Move.HISTORY and (known is None or known.deleted)
 
 
 async def widen(conn: Connection, subject: Subject, audience: Audience, by: By) -> None:
@@ -88,7 +108,7 @@ async def widen(conn: Connection, subject: Subject, audience: Audience, by: By) 
     Raises NotFound for an object that is not stored, Forbidden where its TLP rules the audience out.
     """
     change = await facts.one(conn, subject)
-    await facts.grant_known(conn, change, subject, audience, by)
+    await _grant_known(conn, change, subject, audience, by)
     await audit.record(conn, by.actor, "release", subject.stix_id, by.reason or audience.code, by.at)
     await _settle(conn, [change], by)
 
@@ -96,8 +116,8 @@ async def widen(conn: Connection, subject: Subject, audience: Audience, by: By) 
 async def narrow(conn: Connection, subject: Subject, wide: Audience, narrower: Audience, by: By) -> None:
     """Take an object back from one audience and give it to a narrower one, in one deed."""
     change = await facts.one(conn, subject)
-    await facts.take_grant(conn, change, subject, wide)
-    await facts.grant_known(conn, change, subject, narrower, by)
+    _take(change, subject, wide)
+    await _grant_known(conn, change, subject, narrower, by)
     await audit.record(conn, by.actor, "narrow", subject.stix_id, by.reason or f"{wide.code} to {narrower.code}", by.at)
     await _settle(conn, [change], by)
 
@@ -113,7 +133,7 @@ async def withdraw(conn: Connection, subject: Subject, audience: Audience, by: B
     if subject.producer == isac and [grant.audience.pk for grant in grants] == [audience.pk]:
         await facts.add_revoked(conn, change, subject, by)
     else:
-        await facts.take_grant(conn, change, subject, audience)
+        _take(change, subject, audience)
     await audit.record(conn, by.actor, "withdraw", subject.stix_id, by.reason or audience.code, by.at)
     await _settle(conn, [change], by)
 
@@ -147,13 +167,14 @@ async def expire(conn: Connection, by: By, limit: int = BATCH) -> int:
     due = await facts.fetch(
         conn,
         """SELECT o.stix_id FROM versions v JOIN objects o ON o.pk = v.object
-           WHERE NOT v.expired AND v.valid_until <= %s ORDER BY v.valid_until LIMIT %s""",
+           WHERE NOT (v.expired OR v.revoked) AND v.valid_until <= %s ORDER BY v.valid_until LIMIT %s""",
         (by.at, limit),
     )
     changes = await facts.lock(conn, [stix_id for (stix_id,) in due])
     ended = await facts.fetch(
         conn,
-        "UPDATE versions SET expired = true WHERE NOT expired AND valid_until <= %s AND object = ANY(%s) RETURNING pk",
+        """UPDATE versions SET expired = true
+           WHERE NOT (expired OR revoked) AND valid_until <= %s AND object = ANY(%s) RETURNING pk""",
         (by.at, [change.pk for change in changes.values()]),
     )
     flagged = {pk for (pk,) in ended}
@@ -184,21 +205,36 @@ async def delete(
     """
     change = await facts.one(conn, subject)
     known = change.facts
-    grants = [grant for grant in known.grants if grant.producer == subject.producer]
-    if any(covers(grant.audience, audience) for grant in grants):
+    own = known.granted(subject.producer, audience)
+    if any(covers(grant.audience, audience) for grant in known.grants):
         raise Forbidden("A wider audience has this object; it can only be deleted there.")
-    held = [grant for grant in grants if grant.audience.pk == audience.pk]
-    there = [v for v in known.versions if v.producer == subject.producer and not known.deleted(v.pk, audience)]
-    gone = [v for v in there if versions is None or v.modified in set(versions)]
-    if not held or not gone:
+    if own is None:
         raise NotFound("No such object.")
-    await facts.mark_deleted(conn, change, gone, audience)
-    if len(gone) == len(there):
-        change.lost.extend(held)
+    if versions is None:
+        _take(change, subject, audience)
+        rest = dataclasses.replace(known, grants=tuple(grant for grant in known.grants if grant != own))
+        change.facts = rest if rest.of(subject.producer) else forgotten(rest, subject.producer)
     else:
-        change.lost.extend(await facts.stood_nowhere(conn, change, grants, audience))
+        await _delete_versions(conn, change, subject, set(versions), audience)
     await audit.record(conn, by.actor, "delete", subject.stix_id, by.reason or audience.code, by.at)
     await _settle(conn, [change], by, notices=False)
+
+
+async def _delete_versions(
+    conn: Connection, change: Change, subject: Subject, instants: set[int], audience: Audience
+) -> None:
+    there = {row.version for row in change.facts.rows if row.audience.pk == audience.pk}
+    gone = [
+        v for v in change.facts.versions if v.producer == subject.producer and v.modified in instants and v.pk in there
+    ]
+    if not gone:
+        raise NotFound("No such version.")
+    if any(version.revoked for version in gone):
+        raise Forbidden("A revocation is for ever; only the whole object can be deleted.")
+    change.deleted.extend((version.pk, audience) for version in gone)
+    stood = await facts.stood(conn, change)
+    change.facts, lost = deleted_versions(change.facts, gone, audience, stood)
+    change.lost.extend(lost)
 
 
 async def move(conn: Connection, old: Audience, new: Audience, by: By, limit: int = BATCH) -> int:
@@ -215,7 +251,7 @@ async def move(conn: Connection, old: Audience, new: Audience, by: By, limit: in
     moved = [(c, g) for c in changes.values() for g in c.facts.grants if g.audience.pk == old.pk]
     for change, grant in moved:
         change.lost.append(grant)
-    await facts.add_grants(conn, [(change, grant.producer) for change, grant in moved], new, by)
+    await facts.add_grants(conn, [(change, grant.producer, None) for change, grant in moved], new, by)
     await audit.record(conn, by.actor, "move", f"{old.code} to {new.code}", by.reason, by.at)
     await _settle(conn, changes.values(), by, notices=False)
     return len(changes)
@@ -233,23 +269,18 @@ async def _settle(
     more_leaving: Iterable[tuple[int, bool]] = (),
 ) -> None:
     """Settle each changed object and write the log: ends, notices, new rows, each audience's rows in one block."""
-    leaving, puts = list(more_leaving), []
+    leaving, puts = list(more_leaving), list[Put]()
     told: list[tuple[Change, Audience, TLP]] = []
-    dropped: list[tuple[int, int, int]] = []
     over: list[int] = []
+    changes = list(changes)
     for change in changes:
         result = _settlement(change, by)
-        dropped += [(change.pk, grant.producer, grant.audience.pk) for grant in (*change.lost, *result.dropped)]
+        change.lost.extend(result.dropped)
         leaving += result.leaving
         over += result.notices_ended
         told += [(change, audience, tlp) for audience, tlp in result.notices if notices and not by.free]
         puts += result.puts
-    if dropped:
-        await conn.execute(
-            """DELETE FROM grants USING unnest(%s::bigint[], %s::int[], %s::int[]) AS lost (object, producer, audience)
-               WHERE (grants.object, grants.producer, grants.audience) = (lost.object, lost.producer, lost.audience)""",
-            [list(column) for column in zip(*dropped, strict=True)],
-        )
+    await facts.save(conn, changes)
     if over:
         await conn.execute("DELETE FROM notices WHERE version = ANY(%s)", (over,))
     notes = await _notes(conn, told, by) if told else []
@@ -270,9 +301,25 @@ async def _settle(
 
 def _settlement(change: Change, by: By) -> Settlement:
     if change.lost:
-        grants = tuple(grant for grant in change.facts.grants if grant not in change.lost)
+        taken = {(grant.producer, grant.audience.pk) for grant in change.lost}
+        grants = tuple(g for g in change.facts.grants if (g.producer, g.audience.pk) not in taken)
         change.facts = dataclasses.replace(change.facts, grants=grants)
-    return settle(change.facts, change.lost, change.history, every_tlp=by.free)
+    return settle(change.facts, change.lost, change.history, change.deleted, every_tlp=by.free)
+
+
+async def _grant_known(conn: Connection, change: Change, subject: Subject, audience: Audience, by: By) -> None:
+    """Grant the object as it stands. Raises Forbidden where its TLP rules the audience out."""
+    draft = new_grant(change.facts, 0, subject.producer, audience)
+    if not by.free and not permitted(change.facts, draft):
+        raise Forbidden(f"Its TLP does not allow {audience.code}.")
+    await facts.add_grants(conn, [(change, subject.producer, None)], audience, by)
+
+
+def _take(change: Change, subject: Subject, audience: Audience) -> None:
+    grant = change.facts.granted(subject.producer, audience)
+    if grant is None:
+        raise NotFound("This audience has no such object.")
+    change.lost.append(grant)
 
 
 def _block(put: Put) -> int:

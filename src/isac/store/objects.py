@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from isac.errors import NotFound
+from isac.errors import Forbidden, NotFound
 from isac.policy.actors import Actor, administers
 from isac.policy.release import winner
 from isac.store import facts, log
@@ -165,7 +165,7 @@ async def delete(
     mine = [v for v in change.facts.versions if v.producer == shown.producer]
     published = any(v.publisher == asking.organization for v in mine)
     if not (shown.producer == own or published or administers(asking, collection.own)):
-        raise log.Forbidden("Only the object's owner or an administrator of this collection deletes it.")
+        raise Forbidden("Only the object's owner or an administrator of this collection deletes it.")
     instants = None if wanted is None else await _instants(conn, collection, change.pk, wanted)
     await log.delete(conn, Subject(stix_id, shown.producer), collection.own, By(asking.key_id, at), instants)
 
@@ -259,6 +259,8 @@ def _statement(columns: str, audiences: int, types: int, typed: bool, by_object:
         for half in halves
         for kind in kinds
     ]
+    if len(branches) == 1:
+        return branches[0]
     return " UNION ALL ".join(branches) + " ORDER BY date_added LIMIT %(limit)s"
 
 

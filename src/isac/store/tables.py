@@ -5,6 +5,8 @@ holds the nodes from `public` down to the parent; groups and organizations have 
 (`modified`, `created`) are nanoseconds since 1970: microseconds do not tell all versions apart (STIX 2.1 §2.16).
 """
 
+from typing import Any
+
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -40,10 +42,8 @@ def _pk(kind: TypeEngine[int] | None = None, always: bool = False) -> Column[int
     return Column("pk", kind or Integer(), Identity(always=always), primary_key=True)
 
 
-def _must(
-    name: str, kind: TypeEngine[object] | type[TypeEngine[object]], *rest: object, **more: object
-) -> Column[object]:
-    return Column(name, kind, *rest, nullable=False, **more)  # type: ignore[arg-type]
+def _must(name: str, kind: Any, *rest: Any, **more: Any) -> Column[Any]:
+    return Column(name, kind, *rest, nullable=False, **more)
 
 
 audiences = Table(
@@ -179,6 +179,8 @@ versions = Table(
     _must("revoked", Boolean),
     # set by `expire`
     _must("expired", Boolean),
+    # wherever it stood: as if it had never come
+    _must("deleted", Boolean),
     Column("valid_until", _WHEN),
     # of an unversioned object: its version in every collection
     Column("first_added", _WHEN),
@@ -187,7 +189,7 @@ versions = Table(
     Column("submission", BigInteger),
     _must("raw", LargeBinary),
     UniqueConstraint("object", "producer", "modified"),
-    Index("versions_valid_until", "valid_until", postgresql_where=text("NOT expired AND valid_until IS NOT NULL")),
+    Index("versions_valid_until", "valid_until", postgresql_where=text("NOT (expired OR revoked) AND valid_until IS NOT NULL")),
 )
 
 grants = Table(
@@ -198,19 +200,22 @@ grants = Table(
     _must("object", BigInteger),
     _must("producer", Integer),
     _must("audience", Integer),
+    # versions that were deleted here
+    _must("without", ARRAY(BigInteger)),
     _must("granted_at", _WHEN),
     _must("granted_by", Text),
     PrimaryKeyConstraint("object", "audience", "producer"),
 )
 
-deletions = Table(
-    "deletions",
+waiting = Table(
+    "waiting",
     metadata,
-    _must("version", BigInteger),
-    # for it and the nodes below it
-    _must("audience", Integer),
+    # newer versions that are held, but whose marking rules already
     _must("object", BigInteger),
-    PrimaryKeyConstraint("object", "version", "audience"),
+    _must("producer", Integer),
+    _must("modified", BigInteger),
+    _must("tlp", SmallInteger),
+    PrimaryKeyConstraint("object", "producer", "modified"),
 )
 
 notices = Table(

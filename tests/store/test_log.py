@@ -1,0 +1,49 @@
+"""The release log of the real store: every directed case, and random histories against the model."""
+
+import asyncio
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+import uvloop
+from tests.store.log_cases import CASES, CHOICES
+from tests.store.store_world import furnish, store_world
+from tests.store.story import Story
+from tests.store.test_log_properties import check_log
+
+from isac.store import database
+
+
+@pytest.fixture(scope="module")
+def places(postgres: str) -> str:
+    """A template database with the places of the model."""
+    url = database.create(postgres, "template_places")
+    database.migrate(url)
+    uvloop.run(furnish(url))
+    return "template_places"
+
+
+@pytest.mark.parametrize("name", [*CASES, *CHOICES])
+def test_the_store_tells_the_case(name: str, postgres: str, places: str) -> None:
+    async def tell() -> None:
+        world = await store_world(postgres, places)
+        try:
+            await {**CASES, **CHOICES}[name](Story(world))
+        finally:
+            await world.close()
+
+    uvloop.run(tell())
+
+
+@pytest.mark.slow
+def test_the_store_shows_what_the_model_shows(postgres: str, places: str) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        check_log(lambda: store_world(postgres, places), runner.run, verdicts=False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _worlds_go(postgres: str) -> Iterator[None]:
+    yield
+    with psycopg.connect(postgres, autocommit=True) as conn:
+        for (name,) in conn.execute("SELECT datname FROM pg_database WHERE datname LIKE 'world_%'").fetchall():
+            conn.execute(f"DROP DATABASE {name} WITH (FORCE)")

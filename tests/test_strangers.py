@@ -1,0 +1,149 @@
+"""Every endpoint meets the wrong person. A route that is missing from `ENDPOINTS` fails the last test."""
+
+import dataclasses
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+import uvloop
+from fastapi.routing import iter_route_contexts
+from tests.conftest import Person, Running
+
+from isac import times
+from isac.app import create_app
+from isac.store import database, members
+
+#: method and path → what a member of elsewhere gets: what is everybody's, or nothing of this county's
+ENDPOINTS = {
+    ("GET", "/taxii2/"): 200,
+    ("GET", "/elections/"): 200,
+    ("GET", "/elections/status/{status_id}/"): 404,
+    ("GET", "/elections/collections/"): 200,
+    ("GET", "/elections/collections/{collection}/"): 404,
+    ("GET", "/elections/collections/{collection}/manifest/"): 404,
+    ("GET", "/elections/collections/{collection}/objects/"): 404,
+    ("POST", "/elections/collections/{collection}/objects/"): 404,
+    ("GET", "/elections/collections/{collection}/objects/{stix_id}/"): 404,
+    ("DELETE", "/elections/collections/{collection}/objects/{stix_id}/"): 404,
+    ("GET", "/elections/collections/{collection}/objects/{stix_id}/versions/"): 404,
+}
+ELSEWHERE = ["oak", "ohio", "cook", "cook_submitter", "stranger"]
+TAXII = "application/taxii+json;version=2.1"
+
+
+@dataclasses.dataclass(frozen=True)
+class There:
+    """What stands in Elm County's collection."""
+
+    http: httpx2.Client
+    collection: str
+    stix_id: str
+    status_id: str
+
+    def ask(self, method: str, path: str, secret: str | None) -> httpx2.Response:
+        values = {name: value for name, value in dataclasses.asdict(self).items() if name != "http"}
+        body: dict[str, Any] = {}
+        if method == "POST":
+            body = {"json": {"objects": [TOOL]}, "headers": {"Content-Type": TAXII}}
+        auth = ("x", secret) if secret is not None else httpx2.Auth()
+        return self.http.request(method, path.format(**values), auth=auth, **body)
+
+    def everything(self, person: Person) -> tuple[bytes, ...]:
+        """All that a member of the county reads, byte by byte."""
+        paths = [path for (method, path) in ENDPOINTS if method == "GET"]
+        return tuple(self.ask("GET", path, person.secret).content for path in paths)
+
+
+TOOL = {
+    "type": "tool",
+    "spec_version": "2.1",
+    "id": f"tool--{uuid.uuid4()}",
+    "created": "2026-01-01T00:00:00.000Z",
+    "modified": "2026-01-01T00:00:00.000Z",
+    "name": "a tool of Elm County's",
+}
+
+
+@pytest.fixture
+def there(server: Running, people: dict[str, Person]) -> Iterator[There]:
+    clerk = people["franklin_submitter"]
+    with httpx2.Client(base_url=server.base, trust_env=False) as http:
+        empty = There(http, clerk.collection, TOOL["id"], "")
+        posted = empty.ask("POST", "/elections/collections/{collection}/objects/", clerk.secret).json()
+        assert posted["success_count"] == 1
+        yield dataclasses.replace(empty, status_id=posted["id"])
+
+
+def without_id(answer: httpx2.Response) -> dict[str, object]:
+    return {name: value for name, value in answer.json().items() if name != "error_id"}
+
+
+@pytest.fixture
+def revoked(database_url: str, people: dict[str, Person]) -> Person:
+    """A key of the very county, which was taken back before anybody asked with it."""
+
+    async def revoke(person: Person) -> None:
+        async with database.pool(database_url, size=1) as pool, pool.connection() as conn:
+            await members.revoke_key(conn, person.key_id, "test", times.now())
+
+    uvloop.run(revoke(people["franklin_admin"]))
+    return people["franklin_admin"]
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=" ".join)
+def test_without_a_key_that_stands_there_is_only_401(
+    there: There, people: dict[str, Person], revoked: Person, endpoint: tuple[str, str]
+) -> None:
+    member = people["franklin"]
+    before = there.everything(member)
+    unknown = f"isac_{member.key_id}_{'x' * 43}"
+
+    for secret in (None, "", "x", unknown, member.secret[:-1], member.secret + "x", member.key_id, revoked.secret):
+        answer = there.ask(*endpoint, secret)
+
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"].startswith("Basic ")
+        assert answer.headers["content-type"] == TAXII
+        assert "Elm" not in answer.text
+    assert there.everything(member) == before
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=" ".join)
+def test_an_unknown_key_and_a_revoked_one_are_told_the_same(
+    there: There, people: dict[str, Person], revoked: Person, endpoint: tuple[str, str]
+) -> None:
+    unknown = there.ask(*endpoint, f"isac_{revoked.key_id}_{'x' * 43}")
+
+    assert without_id(there.ask(*endpoint, revoked.secret)) == without_id(unknown)
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=" ".join)
+def test_a_member_of_elsewhere_finds_nothing_of_this_county(
+    there: There, people: dict[str, Person], endpoint: tuple[str, str], name: str
+) -> None:
+    before = there.everything(people["franklin"])
+    answer = there.ask(*endpoint, people[name].secret)
+
+    assert answer.status_code == ENDPOINTS[endpoint]
+    assert "Elm" not in answer.text
+    assert there.collection not in answer.text
+    if answer.status_code == 404:
+        nothing = dataclasses.replace(
+            there, collection=str(uuid.uuid4()), status_id=str(uuid.uuid4()), stix_id=f"tool--{uuid.uuid4()}"
+        )
+        assert without_id(answer) == without_id(nothing.ask(*endpoint, people[name].secret))
+    assert there.everything(people["franklin"]) == before
+
+
+def test_every_route_is_in_the_list() -> None:
+    app = create_app(database_url="postgresql://nobody@nowhere.example/isac")
+    routes = {
+        (method, route.path)
+        for route in iter_route_contexts(app.routes)
+        for method in route.methods or {"every method"}
+    }
+
+    assert routes == set(ENDPOINTS)
