@@ -153,7 +153,7 @@ def server(database_url: str) -> Iterator[Running]:
         yield running
 
 
-class serving:  # noqa: N801 - reads as `with serving(url):`
+class serving:
     """A context in which the application answers on a free port."""
 
     def __init__(self, database_url: str, *, free: bool = False, max_content_length: int = 100 * 1024 * 1024) -> None:

@@ -295,7 +295,7 @@ GRANT INSERT ON audiences, jurisdictions, organizations, group_members, collecti
 GRANT UPDATE ON jurisdictions, organizations, submissions TO isac_app;
 GRANT UPDATE (revoked_at) ON keys TO isac_app;
 GRANT UPDATE (stix_id) ON objects TO isac_app;  -- never updated: FOR UPDATE asks for the right
-GRANT UPDATE (expired, deleted) ON versions TO isac_app;
+GRANT UPDATE (expired, deleted, publisher) ON versions TO isac_app;
 GRANT UPDATE (without) ON grants TO isac_app;
 GRANT DELETE ON grants, waiting, notices, held, group_members TO isac_app;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO isac_app;

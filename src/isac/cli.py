@@ -131,7 +131,7 @@ def sandbox(
     throw_away.run(env, port=port, workers=workers, max_content_length=Settings().max_content_length)
 
 
-# ------------------------------------------------------------------------------------------------ jurisdictions, members
+# ----------------------------------------------------------------------------------------------- jurisdictions, members
 
 
 @jurisdictions_app.command("import")
@@ -322,7 +322,8 @@ def build_schemas(folder: Annotated[Path, typer.Argument(help="The folder schema
 
     Example: isac schemas build
     """
-    stix_schemas.write(folder / "stix")
+    for name, schema in stix_schemas.build().items():
+        (folder / "stix" / f"{name}.json").write_text(stix_schemas.render(schema), encoding="utf-8")
     (folder / "feed.json").write_text(feeds.schema(), encoding="utf-8")
 
 

@@ -1,7 +1,7 @@
 """Everything that can go wrong, in the domain's words. Knows no HTTP library.
 
-A class's docstring is its title, `status` the HTTP status it is answered with and `exit_code` the command line's. `detail` is
-what the caller may read; the cause (`raise … from`) is what only we may read.
+A class's docstring is its title, `status` the HTTP status it is answered with and `exit_code` the command line's.
+`detail` is what the caller may read; the cause (`raise … from`) is what only we may read.
 """
 
 

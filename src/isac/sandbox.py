@@ -1,7 +1,7 @@
 """A throw-away server for people who test a TAXII client or server tool: its own database, four empty collections.
 
-Everything well-formed that is posted is released at once. When the program ends, nothing is left of it; what killed ones
-left is swept by the next.
+Everything well-formed that is posted is released at once. When the program ends, nothing is left of it; what killed
+ones left is swept by the next.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ def run(env: Path, *, port: int, workers: int, max_content_length: int) -> None:
             "BASE": f"http://127.0.0.1:{listening.getsockname()[1]}",
             "API_ROOT": "/elections/",
             "PIDS": f"{os.getpid()} {running.pid}",
-            "DATABASE_URL": url,
+            "DATABASE_URL": f"postgresql://isac@/sandbox?host={running.socket}&port=5432",
         }
         server.run(
             listening,

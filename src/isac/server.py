@@ -65,11 +65,10 @@ def run(
     signal.signal(signal.SIGTERM, _stop)
     listening.listen(2048)
     threading.Thread(target=_announce, args=(listening.getsockname()[:2], ready), daemon=True).start()
-    server = uvicorn.Server(config)
     if workers > 1:
-        Multiprocess(config, target=server.run, sockets=[listening]).run()
+        Multiprocess(config, sockets=[listening]).run()
     else:
-        server.run(sockets=[listening])
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 def _stop(number: int, _: FrameType | None) -> None:

@@ -1,5 +1,6 @@
 """A person at the server, and objects that name nobody and nothing real."""
 
+import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -13,7 +14,11 @@ from isac import times
 from isac.store import database, members
 
 TAXII = "application/taxii+json;version=2.1"
-JANUARY = "2026-01-01T00:00:00.000Z"
+JANUARY, FEBRUARY, MARCH = (f"2026-0{month}-01T00:00:00.000Z" for month in (1, 2, 3))
+#: what a timestamp of TAXII looks like
+STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
+#: an id that nothing has
+UNKNOWN = "tool--00000000-0000-4000-8000-000000000000"
 
 
 class Asking:
@@ -35,7 +40,7 @@ class Asking:
         self.shelf = f"{server.root}collections/{own}/"
 
     def get(self, path: str, query: dict[str, Any] | None = None, **headers: str) -> httpx2.Response:
-        return self.http.get(self._at(path), params=query or {}, headers=headers)
+        return self.http.get(self._at(path), params=query or None, headers=headers)
 
     def request(self, method: str, path: str, **more: Any) -> httpx2.Response:
         return self.http.request(method, self._at(path), **more)
@@ -44,9 +49,15 @@ class Asking:
         return self.http.post(self._at(to), json={"objects": objects}, headers={"Content-Type": content_type})
 
     def add(self, *objects: dict[str, Any], to: str = "objects/") -> None:
-        """Post objects, each of which must be taken."""
-        answer = self.post(*objects, to=to)
-        assert answer.json().get("success_count") == len(objects), answer.text
+        """Post objects one after the other, so that they have this order; each must be taken."""
+        for each in objects:
+            answer = self.post(each, to=to)
+            assert answer.json().get("success_count") == 1, answer.text
+
+    def add_many(self, *names: str) -> None:
+        """Post objects at one go, in no order."""
+        answer = self.post(*(mutex(name) for name in names))
+        assert answer.json().get("success_count") == len(names), answer.text
 
     def objects(self, path: str = "objects/", **query: Any) -> list[dict[str, Any]]:
         answer = self.get(path, query)
@@ -84,10 +95,42 @@ def ask(server: Running, people: dict[str, Person]) -> Iterator[Callable[[str], 
         each.http.close()
 
 
+Ask = Callable[[str], Asking]
+
+
 @pytest.fixture
-def clerk(ask: Callable[[str], Asking]) -> Asking:
+def clerk(ask: Ask) -> Asking:
     """Somebody who may read and write; the shelf is its organization's."""
     return ask("franklin_submitter")
+
+
+@pytest.fixture
+def three(clerk: Asking) -> dict[str, Any]:
+    """One object in three versions, which came in order; its name is its `modified`."""
+    versions = versions_of(tool(), JANUARY, FEBRUARY, MARCH)
+    clerk.add(*versions)
+    return versions[0]
+
+
+PATHS = [
+    "/taxii2/",
+    "/elections/",
+    "/elections/status/{status}/",
+    "/elections/collections/",
+    "/elections/collections/{shelf}/",
+    "/elections/collections/{shelf}/manifest/",
+    "/elections/collections/{shelf}/objects/",
+    "/elections/collections/{shelf}/objects/{object}/",
+    "/elections/collections/{shelf}/objects/{object}/versions/",
+]
+
+
+@pytest.fixture
+def paths(clerk: Asking) -> list[str]:
+    """Every endpoint, of things that are there."""
+    one = tool()
+    status = clerk.post(one).json()["id"]
+    return [path.format(status=status, shelf=clerk.shelf.split("/")[3], object=one["id"]) for path in PATHS]
 
 
 def tool(name: str = "a tool", modified: str = JANUARY, **more: Any) -> dict[str, Any]:
@@ -115,6 +158,18 @@ def versions_of(one: dict[str, Any], *modified: str) -> list[dict[str, Any]]:
 def mutex(name: str = "a mutex") -> dict[str, Any]:
     """An object without versions."""
     return {"type": "mutex", "spec_version": "2.1", "id": f"mutex--{uuid.uuid4()}", "name": name}
+
+
+def is_error(answer: httpx2.Response, status: int) -> bool:
+    """TAXII's error resource, of this status, in our media type?"""
+    error = answer.json()
+    named = error["http_status"] == str(status) and bool(error["title"]) and bool(uuid.UUID(error["error_id"]))
+    return answer.status_code == status and answer.headers["content-type"] == TAXII and named
+
+
+def date_added(clerk: Asking, stix_id: str) -> str:
+    (record,) = clerk.objects("manifest/", **{"match[id]": stix_id})
+    return str(record["date_added"])
 
 
 @pytest.fixture

@@ -63,7 +63,6 @@ EXAMPLES: dict[str, Body] = {
             ],
             object_marking_refs=[GREEN],
             granular_markings=[{"selectors": ["labels.[0]", "name"], "marking_ref": GREEN}],
-            extensions={an_id("extension-definition"): {"extension_type": "property-extension", "rank": 5}},
         ),
         _sdo("attack-pattern", name="Spear phishing", aliases=["lure"]),
         _sdo("campaign", name="Paper Ballot", objective="disrupt", **_SEEN),

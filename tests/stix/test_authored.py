@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 import stix2
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.stix.examples import COUNTY, an_id
 
@@ -69,6 +69,7 @@ def test_the_id_follows_from_source_value_and_generation_alone() -> None:
 PINNED = "indicator--d7929f8c-e869-5c10-96ca-82595be2c7cc"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=9), st.text(max_size=9), st.text(max_size=9), st.text(max_size=9))
 def test_no_two_pairs_of_source_and_value_share_an_id(a: str, b: str, c: str, d: str) -> None:
     assert (authored.indicator_id(a, b) == authored.indicator_id(c, d)) is ((a, b) == (c, d))

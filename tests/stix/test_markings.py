@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 import stix2
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.stix.examples import an_id, make
 
@@ -95,6 +95,7 @@ def test_s_55_our_own_objects_carry_both_marks_where_both_exist(tlp: TLP) -> Non
 whole = st.lists(st.sampled_from(sorted(MARKINGS)), max_size=4)
 
 
+@settings(deadline=None)
 @given(whole, whole)
 def test_s_50_the_strictest_marking_of_the_whole_and_its_parts_rules(ids: list[str], parts: list[str]) -> None:
     body: dict[str, Any] = {"object_marking_refs": ids} if ids else {}

@@ -1,10 +1,14 @@
 """What `accept` takes and refuses: the tables of stix21.md §I and limits.md §A, case by case."""
 
+import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.stix.examples import AN_ADDRESS, COUNTY, EXAMPLES, GREEN, MD5, SHA256, Body, an_id, make, raw, sco_id
 
 from isac.errors import Invalid
@@ -161,6 +165,7 @@ def test_what_is_unusual_passes(body: Body) -> None:
         (make(pattern_type="stix2", pattern="x"), "does not parse"),
         (make(indicator_types=["odd"]), 'indicator_types has "odd"'),
         (make("indicator", "description"), "a name and a description"),
+        (make(extensions={an_id("extension-definition"): {"a": 1}}), "is not known here"),
         ({**make("tool"), "type": "x-thing", "id": an_id("x-thing")}, "not one of STIX 2.1"),
         (make("ipv4-addr", id=sco_id("ipv4-addr", value="192.0.2.2")), AN_ADDRESS),
         (make("relationship", relationship_type="waves-at"), "none of STIX"),
@@ -173,10 +178,16 @@ def test_what_is_unusual_earns_one_warning(body: Body, warning: str) -> None:
     assert warning in found
 
 
+def test_warnings_are_few_enough_to_be_read() -> None:
+    assert len(accept(orjson.dumps(make(indicator_types=[f"odd-{number}" for number in range(99)]))).warnings) == 20
+
+
 def test_properties_of_an_x_prefix_or_of_a_toplevel_extension_are_no_surprise() -> None:
     extension = {an_id("extension-definition"): {"extension_type": "toplevel-property-extension"}}
     assert accept(orjson.dumps(make(x_rank=5))).warnings == ()
-    assert accept(orjson.dumps(make(rank=5, extensions=extension))).warnings == ()
+    assert accept(orjson.dumps(make(rank=5, extensions=extension))).warnings == (
+        f"{next(iter(extension))} is not known here",
+    )
 
 
 # Rules between properties, which the library keeps in code (stix_schemas.py), and the bounds of §F.
@@ -420,3 +431,38 @@ def test_same_knows_the_defaults_of_observables_and_tells_true_from_one() -> Non
     assert objects.same(raw("ipv4-addr"), raw("ipv4-addr", "spec_version", "defanged"))
     assert not objects.same(raw(x_a=True), raw(x_a=1))
     assert not objects.same(raw("tool"), raw("tool", "spec_version"))
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9) | st.just(COUNTY),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+COMMON = [
+    "created",
+    "modified",
+    "created_by_ref",
+    "revoked",
+    "extensions",
+    "lang",
+    "labels",
+    "granular_markings",
+    "hashes",
+]
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.sampled_from(sorted(EXAMPLES)), st.data())
+def test_whatever_a_property_holds_nothing_but_invalid_is_raised(kind: str, data: st.DataObject) -> None:
+    body = make(kind)
+    for name in data.draw(st.lists(st.sampled_from([*body, *COMMON, "object_marking_refs", "x_own"]), max_size=3)):
+        body[name] = data.draw(anything)
+    with suppress(Invalid):
+        found = accept(json.dumps(body).encode())
+        objects.named(found.body)
+        assert objects.same(found.raw, found.raw + b" ")
+
+
+def test_long_keys_over_many_values_do_not_fill_the_memory() -> None:
+    many: Any = {str(number): 1 for number in range(50_000)} | {"z": None}
+    assert "is null" in refusal(make() | {"a" * 400_000: many})

@@ -314,6 +314,16 @@ async def f15_nodes_merge_and_what_both_had_stands_once(log: Story) -> None:
 
 
 @case
+async def f15_history_below_a_grant_ends_with_its_node(log: Story) -> None:
+    await log.release(2, "us")
+    await log.release(1, "us-oh-39049")
+    assert await log.world.history_view("us-oh-39049") == [x(2), x(1)]
+    assert await log.world.move_node("us-oh-39049", "us-oh-39035", "us-oh") == "accept"
+    assert await log.world.history_view("us-oh-39035") == [x(2)]
+    assert await log.world.history_view("us-oh") == [x(2)]
+
+
+@case
 async def f16_a_version_has_one_tlp(log: Story) -> None:
     await log.release(1, "us", "green")
     await log.release(1, "org-a", "red", answer="refuse")

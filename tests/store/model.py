@@ -250,8 +250,9 @@ class Model:
             if not any((row.audience, row.key, row.modified) == (grant.audience, grant.key, modified) for row in live)
         ]
         lost = [(grant.key, grant.audience) for grant in [*told, *untold]]
-        gone = [r for r in self.rows if r.shut_seq is None and (self.has_left(r, lost) or self.is_deleted(r, deleted))]
-        staying = [row for row in self.rows if row.shut_seq is None and row not in gone]
+        open_rows = [r for r in self.rows if r.shut_seq is None and r.audience in self.places]
+        gone = [row for row in open_rows if self.has_left(row, lost) or self.is_deleted(row, deleted)]
+        staying = [row for row in open_rows if row not in gone]
         gone += [row for row in staying if self.stands_wider_or_anew(row, staying, new)]
         for row in self.rows:
             unwanted = (row.audience, row.key, row.modified) not in [(g.audience, g.key, m) for g, m in wanted]
@@ -313,6 +314,9 @@ class Model:
             for row in self.rows
         )
         if shown is not None and shown.key == key and not stands:
+            for row in (row for row in self.rows if row.audience in self.places):  # R5: it now stands wider
+                if (row.key, row.modified) == (key, modified) and self.above(audience, row.audience):
+                    self.end(row, leaves_default=True, leaves_all=True)
             seq = self.next_seq()
             self.rows.append(Row(seq, audience, key, modified, ended_seq=seq))
 
@@ -479,11 +483,18 @@ class Model:
             return "refuse"
         self.grants.remove(lost)
         self.settle(untold=[lost])
-        if not self.grants_of(key):  # as if it had never come, but for a revocation
-            self.versions[key] = {modified: v for modified, v in self.versions[key].items() if v.revoked}
-            if not self.versions[key]:
-                del self.versions[key]
+        self.forget(key)
         return "accept"
+
+    def forget(self, key: Key) -> None:
+        """What was deleted at every grant counts as never received, but for a revocation, which is for ever."""
+        grants = self.grants_of(key)
+        kept = {m: v for m, v in self.versions[key].items() if v.revoked or any(m not in g.without for g in grants)}
+        self.expired = {(who, modified) for who, modified in self.expired if who != key or modified in kept}
+        self.publishers = {known: who for known, who in self.publishers.items() if known[0] != key or known[1] in kept}
+        self.versions[key] = kept
+        if not kept:
+            del self.versions[key]
 
     def delete_version(self, key: Key, modified: int, audience: str) -> Verdict:
         """DELETE of one version: the next older returns where it had stood; grants where none had go (F10)."""
@@ -501,6 +512,7 @@ class Model:
                     dropped.append(grant)
         self.grants = [grant for grant in self.grants if grant not in dropped]
         self.settle(untold=dropped, deleted=(key, modified, audience))
+        self.forget(key)
         return "accept"
 
     def fall_back(self, grant: Grant) -> bool:
@@ -590,7 +602,7 @@ class Model:
             assert len(set(history)) == len(history), f"F7: no version twice in the history of {collection}"
             assert set(view) <= set(history), f"a live row is history too, {collection}"
             assert len({s[:2] for s in history}) == len({s[0] for s in history}), f"F17: one producer, {collection}"
-        for row in (row for row in self.rows if row.shut_seq is None):
+        for row in (row for row in self.rows if row.shut_seq is None and row.audience in self.places):
             tlp = self.versions[row.key][row.modified].tlp
             assert self.tlp_permits(tlp, row.audience), f"the TLP gate, {row}"
         for notice in self.notices:

@@ -134,7 +134,7 @@ class StoreWorld:
         if admission.rule == "tlp":
             # The store holds it until somebody names its recipients. The model knows no triage: it refuses a first
             # version, and takes a newer one for the sake of its marking.
-            return "accept" if admission.rules else "refuse"
+            return "accept" if admission.move is Move.UPDATE else "refuse"
         if admission.move is Move.HOLD:
             return "hold"
         return "refuse" if admission.move is Move.REFUSE else "accept"
@@ -151,15 +151,13 @@ class StoreWorld:
             place = await self._audience(name)
             scope = Scope(frozenset(place.path), place.pk, everything=False)
             actor = dataclasses.replace(actor, role=Role.ANALYST, home=place.pk, own=place.pk, scope=scope)
-        # Its producer is no organization of ours here: relays are what these cases tell of.
-        organizations = frozenset({organization})
-        if name == ISAC:
-            _, _, isac = await facts.isac(self.conn)
-            organizations |= {isac}
+        # Everybody speaks for the ISAC here: that one may not speak for other members is no matter of the log.
+        _, _, isac = await facts.isac(self.conn)
+        organizations = frozenset({organization, isac})
         return Poster(actor, frozenset({own}), organizations)
 
     async def widen(self, stix_id: str, producer: str, to: str) -> Verdict:
-        """The case's word is for a wider or narrower node on the object's path; the store's deed is for any audience."""
+        """The case means a node on the object's path; the store's deed is for any audience."""
         place = await self._audience(to)
         async with self.conn.transaction():
             subject = await self._subject(stix_id, producer)

@@ -512,9 +512,12 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 def test_a_server_that_does_not_come_up_is_quoted(home: Path) -> None:
+    door = embedded.start(home, FAST).socket
+    embedded.stop(home)
     told = complaint(home, FAST | {"shared_buffers": "much"})
     assert told.startswith(f"PostgreSQL does not come up in {home}: ")
     assert 'FATAL:  invalid value for parameter "shared_buffers": "much"' in told
+    assert not door.exists()
     assert ask(embedded.start(home, FAST), "SELECT 1") == [1]
 
 

@@ -173,10 +173,14 @@ class _Road:
             batch.arrivals.append(self._arrival(seen))
 
     def _arrival(self, seen: Object) -> Arrival:
+        creator = seen.created_by
+        if self.poster.free:
+            # In the sandbox an id belongs to its collection, whatever creator the object names: the four are strangers.
+            creator = f"{self.poster.actor.identity} {self.submission.audience.code}"
         return Arrival(
             stix_id=seen.id,
             type=seen.type,
-            producer=seen.created_by or self.poster.actor.identity,
+            producer=creator or self.poster.actor.identity,
             anonymous=seen.created_by is None,
             modified=seen.modified,
             created=seen.created,
@@ -218,7 +222,7 @@ async def _write(
         judged = list(zip(batch.arrivals, weighed.admissions, strict=True))
         holdings = [
             *batch.holdings,
-            *(_held(arrival, verdict) for arrival, verdict in judged if verdict.move is Move.HOLD),
+            *(_held(arrival, verdict) for arrival, verdict in judged if verdict.rule),
         ]
         failures = [*batch.refusals, *_refused(judged, now)]
         repeated = sum(verdict.move is Move.REPEAT for _, verdict in judged)
@@ -239,7 +243,7 @@ async def _write(
         outcome.successes += [
             _line(arrival.stix_id, arrival.version, None, now)
             for arrival, verdict in judged
-            if verdict.move not in (Move.HOLD, Move.REFUSE)
+            if not verdict.rule and verdict.move is not Move.REFUSE
         ]
 
 

@@ -77,7 +77,7 @@ class Admission:
     """The verdict on one arrival."""
 
     move: Move
-    #: the hold's rule, short and fixed
+    #: why an analyst has to see it, short and fixed; empty where nobody has to
     rule: str = ""
     #: what the poster may read
     reason: str = ""
@@ -126,11 +126,12 @@ def admit(
         reason = "created differs from that of the stored versions; it never changes (STIX 2.1 §3.6)."
         return Admission(Move.REFUSE, reason=reason) if told else _REVIEW
     if arrival.modified < newest.modified:
-        return _late(arrival.tlp, grants, audience, poster, pk)
+        # Nothing may follow a revocation, so one that comes late contradicts what stands: somebody has to look.
+        return _REVIEW if arrival.revoked else _late(arrival.tlp, grants, audience, poster, pk)
     if newest.revoked:
         reason = "This object is revoked; nothing newer can be published under its id. Use a new id."
         return Admission(Move.REFUSE, reason=reason) if told else _REVIEW
-    return _newer(arrival, newest, grants, audience, poster, producer, pk)
+    return _newer(arrival, newest, facts, audience, poster, producer, pk)
 
 
 def _is_known(stored: Version, grants: tuple[Grant, ...]) -> bool:
@@ -190,7 +191,7 @@ def _late(tlp: TLP, grants: tuple[Grant, ...], audience: Audience, poster: Poste
 def _newer(
     arrival: Arrival,
     newest: Version,
-    grants: tuple[Grant, ...],
+    facts: Facts,
     audience: Audience,
     poster: Poster,
     producer: int,
@@ -201,6 +202,7 @@ def _newer(
     But only from its producer, from who handed the object in, or from a steward: else any member that relays a forged
     version could take an object from the whole nation.
     """
+    grants = facts.of(producer)
     everywhere = all(poster.may_release(grant.audience) for grant in grants)
     trusted = (
         everywhere
@@ -210,11 +212,12 @@ def _newer(
     )
     if trusted and arrival.revoked and grants:
         return Admission(Move.UPDATE, version=pk)
-    if everywhere and (poster.free or possible(arrival.tlp, audience)):
+    later = [w for w in facts.waiting if w.producer == producer and w.modified > arrival.modified]
+    fits = all(possible(tlp, audience) for tlp in (arrival.tlp, *(waiting.tlp for waiting in later)))
+    if everywhere and (poster.free or fits):
         return Admission(Move.RELEASE, version=pk)
-    if everywhere and any(possible(arrival.tlp, grant.audience) for grant in grants):
-        return Admission(Move.UPDATE, version=pk)
     if everywhere:
-        return replace(_no_recipient(arrival.tlp), rules=True)
+        # Stored, so that its marking rules, and shown wherever that allows; for this audience it waits.
+        return replace(_no_recipient(arrival.tlp), move=Move.UPDATE, version=pk)
     reason = "This object stands before a wider audience; its newer version waits for an analyst there."
     return Admission(Move.HOLD, "newer version", reason, rules=trusted)

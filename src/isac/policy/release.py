@@ -197,7 +197,7 @@ def settle(
     wanted = _wanted(facts, grants)
     live = {(row.version, row.audience.pk) for row in facts.rows if not row.ended}
     puts = [put for put in wanted if (put.version, put.audience.pk) not in live]
-    late = [put for put in history if not facts.stands(put.version, put.audience) and put not in puts]
+    late = [put for put in history if _has_place(put, facts, grants, puts)]
     over = [notice for notice in facts.notices if winner(grants, notice.audience)]
     return Settlement(
         dropped=forbidden,
@@ -208,6 +208,19 @@ def settle(
         notices_ended=tuple(notice.version for notice in over),
         notices=tuple(_notices(facts, grants, [*lost, *forbidden])),
         puts=(*puts, *late),
+    )
+
+
+def _has_place(late: Put, facts: Facts, grants: Sequence[Grant], puts: Iterable[Put]) -> bool:
+    """May a late older version stand as history: its producer is shown there, and it does not stand or come live?"""
+    shows = winner(grants, late.audience)
+    producer = next(version.producer for version in facts.versions if version.pk == late.version)
+    coming = any(put.version == late.version and reaches(put.audience, late.audience) for put in puts)
+    return (
+        shows is not None
+        and shows.producer == producer
+        and not coming
+        and not facts.stands(late.version, late.audience)
     )
 
 
@@ -346,3 +359,10 @@ def remembered(facts: Facts, version: Version, *, live: bool, audience: Audience
                 without = without | {version.pk}
         grants.append(replace(grant, without=without) if without != grant.without else grant)
     return replace(facts, versions=versions, grants=tuple(grants))
+
+
+def moved(facts: Facts, grant: Grant, audience: Audience) -> Facts:
+    """The facts with a grant copied to the node that its own was merged into; a grant there stays as it is."""
+    if facts.granted(grant.producer, audience) is not None:
+        return facts
+    return replace(facts, grants=(*facts.grants, replace(grant, audience=audience)))

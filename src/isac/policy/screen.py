@@ -102,8 +102,10 @@ def survey(bodies: Iterable[dict[str, Any]], default: TLP) -> Survey:
 def tlp_of(seen: Object, known: Survey, default: TLP) -> TLP:
     """The one TLP of a version, fixed at intake: its strictest marking; unmarked, its company or the default."""
     implied = [known.implied[marking] for marking in seen.marking.others if marking in known.implied]
-    if seen.marking.tlp is not None or implied:
-        return max(filter(None.__ne__, (seen.marking.tlp, *implied)), default=default)
+    if seen.marking.tlp is not None:
+        implied.append(seen.marking.tlp)
+    if implied:
+        return max(implied)
     if seen.type in COMPANIONS:
         return TLP.CLEAR
     return known.tlp.get(seen.id, default)

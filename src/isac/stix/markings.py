@@ -120,10 +120,10 @@ def in_force(body: dict[str, Any]) -> Marking:
 # --- marking definitions that come in -----------------------------------------------------------
 
 ACS_EXTENSION = "extension-definition--3a65884d-005a-4290-8335-cb2d778a83ce"
-_IEP_EXTENSION = "extension-definition--762e2e97-ee51-43e5-a9ea-165fbb862c4a"
-_CUI_EXTENSION = "extension-definition--dff17fb3-edcb-4f99-ad1b-4b751c95738a"
+IEP_EXTENSION = "extension-definition--762e2e97-ee51-43e5-a9ea-165fbb862c4a"
+CUI_EXTENSION = "extension-definition--dff17fb3-edcb-4f99-ad1b-4b751c95738a"
 # They tell the reader what to do and keep nobody out, but for a TLP that they name (S-58, S-61, S-62).
-_HARMLESS_EXTENSIONS = {_IEP_EXTENSION, _CUI_EXTENSION, TLP_2_EXTENSION}
+_HARMLESS_EXTENSIONS = {IEP_EXTENSION, CUI_EXTENSION, TLP_2_EXTENSION}
 _HARMLESS_TYPES = {"statement", "tlp", "pap", "ais"}
 _TLP_LABEL = re.compile(r"\s*TLP\s*:\s*(?:clear|white|green|amber|red)\b", re.I)
 
@@ -146,7 +146,7 @@ def _claims_tlp(body: dict[str, Any]) -> bool:
     words = (body.get("name"), inner.get("statement") if isinstance(inner, dict) else None)
     return (
         str(body.get("definition_type")).lower() == "tlp"
-        or TLP_2_EXTENSION in _extensions(body)
+        or TLP_2_EXTENSION in extensions(body)
         or any(isinstance(word, str) and _TLP_LABEL.match(word) for word in words)
     )
 
@@ -159,7 +159,7 @@ def implied(body: dict[str, Any]) -> TLP | None:
     fixed = MARKINGS.get(str(body.get("id")).lower())
     if fixed is not None:
         return fixed
-    for rules in (body.get("definition"), _extensions(body).get(_IEP_EXTENSION)):
+    for rules in (body.get("definition"), extensions(body).get(IEP_EXTENSION)):
         if isinstance(rules, dict) and "tlp" in rules:
             try:
                 return TLP.parse(str(rules["tlp"]))
@@ -173,27 +173,27 @@ def understood(body: dict[str, Any]) -> bool:
 
     Statements, TLP, AIS, IEP, CUI and PAP are understood; ACS and every extension that we do not know are not.
     """
-    extensions = _extensions(body)
-    if not extensions:
+    own = extensions(body)
+    if not own:
         return str(body.get("definition_type")).lower() in _HARMLESS_TYPES
     return all(
         key in _HARMLESS_EXTENSIONS or ("pap" in rules and rules.keys() <= {"extension_type", "pap"})
-        for key, rules in extensions.items()
+        for key, rules in own.items()
     )
 
 
 def classified(body: dict[str, Any]) -> bool:
     """Does an ACS marking say that it is for classified data (S-59, S-60)? Anything but `U` counts."""
-    controls = _extensions(body).get(ACS_EXTENSION, {}).get("control_set")
+    controls = extensions(body).get(ACS_EXTENSION, {}).get("control_set")
     return isinstance(controls, dict) and controls.get("classification", "U") != "U"
 
 
-def _extensions(body: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The extensions by their ids in lower case."""
-    extensions = body.get("extensions")
-    if not isinstance(extensions, dict):
+def extensions(body: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The extensions of any object by their ids in lower case; what is no dictionary is left out."""
+    found = body.get("extensions")
+    if not isinstance(found, dict):
         return {}
-    return {key.lower(): value for key, value in extensions.items() if isinstance(value, dict)}
+    return {key.lower(): value for key, value in found.items() if isinstance(value, dict)}
 
 
 # A level, then `//` and a control marking in capitals; or the same as a portion mark in brackets. Intelligence

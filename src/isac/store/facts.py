@@ -303,6 +303,19 @@ async def add_grants(
         change.facts = dataclasses.replace(change.facts, grants=grants)
 
 
+async def copy_grants(conn: Connection, leaving: Iterable[tuple[Change, Grant]], audience: Audience, by: By) -> None:
+    """Write down the same grants for another audience, in their old order; those that it has stay as they are."""
+    async with conn.cursor() as cursor:
+        await cursor.executemany(
+            """INSERT INTO grants (ordinal, object, producer, audience, without, granted_at, granted_by)
+               VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
+            [
+                (g.ordinal, change.pk, g.producer, audience.pk, sorted(g.without), by.at, by.actor)
+                for change, g in leaving
+            ],
+        )
+
+
 async def add_revoked(conn: Connection, change: Change, subject: Subject, by: By) -> None:
     """Store the revoked version of an object of ours, unless it is revoked already."""
     newest = change.facts.newest(subject.producer)
@@ -331,9 +344,12 @@ async def save(conn: Connection, changes: Iterable[Change]) -> None:
         for grant in change.facts.grants
         if grant.without != kept.get((change.pk, grant.producer, grant.audience.pk), frozenset())
     ]
-    flags = {v.pk: v.deleted for change in changes for v in change.before.versions}
+    before = {v.pk: v for change in changes for v in change.before.versions}
     flagged = [
-        (v.deleted, v.pk) for change in changes for v in change.facts.versions if flags.get(v.pk, False) != v.deleted
+        (v.deleted, v.expired, v.publisher, v.pk)
+        for change in changes
+        for v in change.facts.versions
+        if v.pk in before and v != before[v.pk]
     ]
     if dropped:
         await conn.execute(
@@ -347,7 +363,9 @@ async def save(conn: Connection, changes: Iterable[Change]) -> None:
                 "UPDATE grants SET without = %s WHERE object = %s AND producer = %s AND audience = %s", lacking
             )
         if flagged:
-            await cursor.executemany("UPDATE versions SET deleted = %s WHERE pk = %s", flagged)
+            await cursor.executemany(
+                "UPDATE versions SET deleted = %s, expired = %s, publisher = %s WHERE pk = %s", flagged
+            )
 
 
 def audience_of(row: Sequence[Any]) -> Audience:

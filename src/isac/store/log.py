@@ -19,6 +19,7 @@ from isac.policy.release import (
     Settlement,
     deleted_versions,
     forgotten,
+    moved,
     new_grant,
     permitted,
     returned,
@@ -93,7 +94,8 @@ async def put(
             change.history.append(Put(verdict.version, audience, ended=True))
     new = [(c, producer, v.version) for _, c, producer, v in weighed.judged if v.move in (Move.RELEASE, Move.GRANT)]
     await facts.add_grants(conn, new, audience, by)
-    await _settle(conn, weighed.changes.values(), by)
+    # In the order of their coming: clients want markings and identities before what names them.
+    await _settle(conn, [change for _, change, _, _ in weighed.judged], by)
 
 
 def _is_new_history(verdict: Admission, change: Change) -> bool:
@@ -248,10 +250,11 @@ async def move(conn: Connection, old: Audience, new: Audience, by: By, limit: in
         (old.pk, limit),
     )
     changes = await facts.lock(conn, [stix_id for (stix_id,) in rows])
-    moved = [(c, g) for c in changes.values() for g in c.facts.grants if g.audience.pk == old.pk]
-    for change, grant in moved:
+    leaving = [(c, g) for c in changes.values() for g in c.facts.grants if g.audience.pk == old.pk]
+    await facts.copy_grants(conn, leaving, new, by)
+    for change, grant in leaving:
+        change.facts = moved(change.facts, grant, new)
         change.lost.append(grant)
-    await facts.add_grants(conn, [(change, grant.producer, None) for change, grant in moved], new, by)
     await audit.record(conn, by.actor, "move", f"{old.code} to {new.code}", by.reason, by.at)
     await _settle(conn, changes.values(), by, notices=False)
     return len(changes)

@@ -105,23 +105,24 @@ async def manifest(conn: Connection, collection: Collection, query: Query) -> Ma
 
 
 async def versions(conn: Connection, collection: Collection, stix_id: str, query: Query) -> Manifest:
-    """The versions of one object, ascending by version; `query.position` is ignored, `query.added_after` is not.
+    """One page of the versions of one object: the next by date_added, ascending by version within the page.
 
-    Raises NotFound where the collection has no such object.
+    So a client that goes on from X-TAXII-Date-Added-Last misses none, whatever order they came in. Raises NotFound
+    where the collection has no such object.
     """
     rows = await fetch(
         conn,
         """SELECT date_added, version_text, modified FROM log
            WHERE object = (SELECT pk FROM objects WHERE stix_id = %s) AND audience = ANY(%s) AND shut_seq IS NULL
-           ORDER BY modified, seq""",
+           ORDER BY date_added""",
         (stix_id, _audiences(collection)),
     )
     if not rows:
         raise NotFound("No such object.")
     found = [row for row in rows if row[0] > query.after] if _of_this_spec(query) else []
-    records = [Record(stix_id, date_added, text) for date_added, text, _ in found[: query.limit]]
-    dates = sorted(record.date_added for record in records)
-    return Manifest(records, dates[0] if dates else None, dates[-1] if dates else None, len(found) > query.limit)
+    shown = found[: query.limit]
+    records = [Record(stix_id, date_added, text) for date_added, text, _ in sorted(shown, key=lambda row: row[2])]
+    return Manifest(records, _first(shown), _last(shown), len(found) > query.limit)
 
 
 async def exists(conn: Connection, collection: Collection, stix_id: str) -> bool:
@@ -136,16 +137,18 @@ async def exists(conn: Connection, collection: Collection, stix_id: str) -> bool
 
 
 async def newest(conn: Connection, collection: Collection) -> datetime | None:
-    """date_added of the collection's newest row in the default view."""
-    latest: datetime | None = None
-    for audience in _audiences(collection):
-        for (date_added,) in await fetch(
-            conn,
-            """SELECT date_added FROM log WHERE audience = %s AND ended_seq IS NULL
-               ORDER BY date_added DESC LIMIT 1""",
-            (audience,),
-        ):
-            latest = max(latest or date_added, date_added)
+    """date_added of the collection's newest row, history included: no cursor that was given out lies after it."""
+    rows = await fetch(
+        conn,
+        """SELECT max(newest) FROM unnest(%s::int[]) AS of (audience), LATERAL (
+             (SELECT date_added FROM log WHERE log.audience = of.audience AND ended_seq IS NULL
+               ORDER BY date_added DESC LIMIT 1)
+             UNION ALL
+             (SELECT date_added FROM log WHERE log.audience = of.audience AND ended_seq IS NOT NULL
+                 AND shut_seq IS NULL ORDER BY date_added DESC LIMIT 1)) AS latest (newest)""",
+        (_audiences(collection),),
+    )
+    latest: datetime | None = rows[0][0]
     return latest
 
 

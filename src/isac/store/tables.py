@@ -189,7 +189,11 @@ versions = Table(
     Column("submission", BigInteger),
     _must("raw", LargeBinary),
     UniqueConstraint("object", "producer", "modified"),
-    Index("versions_valid_until", "valid_until", postgresql_where=text("NOT (expired OR revoked) AND valid_until IS NOT NULL")),
+    Index(
+        "versions_valid_until",
+        "valid_until",
+        postgresql_where=text("NOT (expired OR revoked) AND valid_until IS NOT NULL"),
+    ),
 )
 
 grants = Table(
