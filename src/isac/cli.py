@@ -6,9 +6,11 @@ Exit codes: 0 all done, 1 something was refused or held, 2 usage, 3 the surround
 import contextlib
 import csv
 import logging
+import multiprocessing
 import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -28,7 +30,7 @@ from isac.ingest.foundation import found
 from isac.package_data import package_data
 from isac.policy import jurisdictions as rosters
 from isac.policy import organizations as memberships
-from isac.policy.actors import Role
+from isac.policy.actors import Actor, Role
 from isac.stix import schemas as stix_schemas
 from isac.stix.markings import TLP
 from isac.store import database, embedded, members, submissions
@@ -271,25 +273,33 @@ def ingest(
         async with pool.connection() as conn, conn.transaction():
             collection = await members.shelf(conn, to)
             asking = await members.source(conn, name)
-        for payload in _payloads(paths, report):
-            with _bar(payload.name) as (expected, progress):
-                try:
-                    reading = await files.ingest(
-                        pool,
-                        payload,
-                        collection,
-                        asking,
-                        name,
-                        feed=definition,
-                        tlp=marking,
-                        sample=sampled,
-                        progress=progress,
-                        expected=expected,
-                    )
-                except Invalid as error:
-                    report.unread.append((payload.name, error.detail))
-                else:
-                    report.add(reading)
+        spawning = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(max_workers=1, mp_context=spawning) as executor:
+            for payload in _payloads(paths, report):
+                await one(pool, payload, collection, asking, executor)
+
+    async def one(
+        pool: Pool, payload: files.Payload, collection: members.Collection, asking: Actor, executor: Executor
+    ) -> None:
+        with _bar(payload.name) as (expected, progress):
+            try:
+                reading = await files.ingest(
+                    pool,
+                    payload,
+                    collection,
+                    asking,
+                    name,
+                    feed=definition,
+                    tlp=marking,
+                    sample=sampled,
+                    executor=executor,
+                    progress=progress,
+                    expected=expected,
+                )
+            except Invalid as error:
+                report.unread.append((payload.name, error.detail))
+            else:
+                report.add(reading)
 
     _with_database(work)
     report.print()
@@ -323,7 +333,7 @@ def build_schemas(folder: Annotated[Path, typer.Argument(help="The folder schema
     Example: isac schemas build
     """
     for name, schema in stix_schemas.build().items():
-        (folder / "stix" / f"{name}.json").write_text(stix_schemas.render(schema), encoding="utf-8")
+        (folder / "stix" / f"{name}.json").write_bytes(stix_schemas.render(schema))
     (folder / "feed.json").write_text(feeds.schema(), encoding="utf-8")
 
 

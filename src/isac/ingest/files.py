@@ -6,6 +6,7 @@ import io
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from isac.store.members import Collection
 
 #: what a packed file may unpack to; larger ones are cut by their owner
 MAX_BYTES = 1024 * 1024 * 1024
+#: objects from which on a second process pays for its start
+LARGE = 5_000
 _GZIP, _TAR = b"\x1f\x8b", (257, b"ustar")
 
 
@@ -82,12 +85,13 @@ async def ingest(
     feed: Feed | None = None,
     tlp: TLP | None = None,
     sample: bool = False,
+    executor: Executor | None = None,
     progress: Callable[[int], None] = lambda _: None,
     expected: Callable[[int], None] = lambda _: None,
 ) -> Reading:
     """Take one document in: STIX as it is, lists as indicators of ours. `expected` hears how many objects there are.
 
-    Raises Invalid where the document as a whole cannot be read.
+    The executor judges the objects of a large document. Raises Invalid where it cannot be read as a whole.
     """
     read = await asyncio.to_thread(_read, payload.data, feed)
     problems: list[Unreadable] = []
@@ -101,8 +105,9 @@ async def ingest(
                 conn, read, producer=isac.identity, source=source, tlp=marking, now=times.now()
             )
     expected(len(pieces))
+    helper = executor if len(pieces) > LARGE else None
     submission = Submission(pieces, collection.own, source, tlp, sample)
-    return Reading(payload.name, await take_in(pool, submission, asking, progress=progress), problems)
+    return Reading(payload.name, await take_in(pool, submission, asking, executor=helper, progress=progress), problems)
 
 
 def _read(data: bytes, feed: Feed | None) -> list[bytes] | Iterator[Found | Unreadable]:

@@ -6,7 +6,8 @@ costs its batch. A batch is one transaction of at most 2,000 objects, each id at
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -69,10 +70,12 @@ async def take_in(
     asking: Actor,
     *,
     free: bool = False,
+    executor: Executor | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Outcome:
     """Take a submission in and answer what became of it; `progress` hears of each batch's size.
 
+    Objects are judged in the executor (None: threads); another process makes a large import half as fast again.
     What was committed stays when the rest is cut off; handing the same in again changes nothing that is there. `free`
     is the sandbox's road: everything well-formed is released at once.
     """
@@ -85,16 +88,29 @@ async def take_in(
         pk, public_id = await submissions.begin(conn, asking, submission.audience.pk, submission.source, now)
         await audit.record(conn, asking.key_id, "submit", public_id, submission.audience.code, now)
         outcome = Outcome(public_id)
-        road = _Road(submission, poster, known, default, now)
-        batches = road.batches()
-        coming = asyncio.create_task(asyncio.to_thread(next, batches, None))
-        while (batch := await coming) is not None:
-            # The next batch is read while PostgreSQL writes this one.
-            coming = asyncio.create_task(asyncio.to_thread(next, batches, None))
+        road = _Road(
+            known, default, now, asking.identity, submission.audience.code, free=free, sample=submission.sample
+        )
+        async for batch in _judged(road, submission.pieces, executor):
             await _write(conn, batch, submission.audience, poster, pk, outcome)
             progress(batch.pieces)
         await submissions.complete(conn, pk, _report(outcome), times.now())
     return outcome
+
+
+async def _judged(road: "_Road", pieces: Sequence[bytes], executor: Executor | None) -> AsyncIterator[_Batch]:
+    """The submission's batches, companions first: clients want markings before what they mark.
+
+    The next pieces are judged while PostgreSQL writes these.
+    """
+    ordered = sorted(pieces, key=_is_no_companion)
+    loop = asyncio.get_running_loop()
+    ahead: asyncio.Future[list[_Batch]] | None = None
+    for start in range(0, len(ordered) + log.BATCH, log.BATCH):
+        chunk, done = ordered[start : start + log.BATCH], ahead
+        ahead = loop.run_in_executor(executor, road.batches, chunk) if chunk else None
+        for batch in await done if done else ():
+            yield batch
 
 
 async def _poster(conn: Connection, asking: Actor, *, free: bool) -> Poster:
@@ -108,17 +124,23 @@ async def _poster(conn: Connection, asking: Actor, *, free: bool) -> Poster:
 
 
 def _survey(pieces: Iterable[bytes], default: TLP) -> Survey:
-    return survey(_bodies(pieces), default)
+    return survey(_Bodies(pieces), default)
 
 
-def _bodies(pieces: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    for piece in pieces:
-        try:
-            body = orjson.loads(piece)
-        except orjson.JSONDecodeError:
-            continue  # it is refused, with its reason, when its turn comes
-        if isinstance(body, dict):
-            yield body
+@dataclass(frozen=True, slots=True)
+class _Bodies:
+    """The pieces that are JSON objects, parsed anew for each reading: a large submission is never held parsed."""
+
+    pieces: Iterable[bytes]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for piece in self.pieces:
+            try:
+                body = orjson.loads(piece)
+            except orjson.JSONDecodeError:
+                continue  # it is refused, with its reason, when its turn comes
+            if isinstance(body, dict):
+                yield body
 
 
 async def _learn_stored(conn: Connection, known: Survey) -> None:
@@ -133,38 +155,39 @@ async def _learn_stored(conn: Connection, known: Survey) -> None:
         known.learn(orjson.loads(raw))
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Road:
-    """The pure part of the road, run beside the event loop."""
+    """The pure part of the road, run beside the event loop, in a thread or in another process."""
 
-    submission: Submission
-    poster: Poster
     known: Survey
     default: TLP
     now: datetime
+    #: STIX id of who hands in
+    identity: str
+    #: code of the audience
+    audience: str
+    free: bool
+    sample: bool
 
-    def batches(self) -> Iterator[_Batch]:
-        """The submission, companions first (clients want markings before what they mark), an id once in each batch."""
-        pieces = sorted(self.submission.pieces, key=_is_no_companion)
-        batch, ids = _Batch(), set[str]()
+    def batches(self, pieces: Iterable[bytes]) -> list[_Batch]:
+        """The pieces, each accepted, held or refused, in as many batches as it takes for an id to be once in each."""
+        batches, ids = [_Batch()], set[str]()
         for piece in pieces:
             try:
                 seen = accept(piece)
             except Invalid as error:
-                self._refuse(batch, piece, error.detail)
-                seen = None
-            if batch.pieces >= log.BATCH or (seen is not None and seen.id in ids):
-                yield batch
-                batch, ids = _Batch(), set()
-            batch.pieces += 1
-            if seen is not None:
-                ids.add(seen.id)
-                self._judge(batch, seen)
-        if batch.pieces:
-            yield batch
+                self._refuse(batches[-1], piece, error.detail)
+                continue
+            if seen.id in ids:
+                batches.append(_Batch())
+                ids.clear()
+            ids.add(seen.id)
+            self._judge(batches[-1], seen)
+        return batches
 
     def _judge(self, batch: _Batch, seen: Object) -> None:
-        verdict = None if self.poster.free else screen(seen, self.known, self.now, sample=self.submission.sample)
+        batch.pieces += 1
+        verdict = None if self.free else screen(seen, self.known, self.now, sample=self.sample)
         if isinstance(verdict, Refusal):
             batch.refusals.append(_line(seen.id, seen.version, verdict.reason, self.now))
         elif isinstance(verdict, Hold):
@@ -174,13 +197,13 @@ class _Road:
 
     def _arrival(self, seen: Object) -> Arrival:
         creator = seen.created_by
-        if self.poster.free:
+        if self.free:
             # In the sandbox an id belongs to its collection, whatever creator the object names: the four are strangers.
-            creator = f"{self.poster.actor.identity} {self.submission.audience.code}"
+            creator = f"{self.identity} {self.audience}"
         return Arrival(
             stix_id=seen.id,
             type=seen.type,
-            producer=creator or self.poster.actor.identity,
+            producer=creator or self.identity,
             anonymous=seen.created_by is None,
             modified=seen.modified,
             created=seen.created,
@@ -192,7 +215,8 @@ class _Road:
         )
 
     def _refuse(self, batch: _Batch, piece: bytes, reason: str) -> None:
-        body = next(_bodies([piece]), {})
+        batch.pieces += 1
+        body = next(iter(_Bodies([piece])), {})
         stix_id, version = body.get("id"), body.get("modified") or body.get("created")
         batch.refusals.append(
             _line(

@@ -87,6 +87,7 @@ class Admission:
     rules: bool = False
 
 
+_RELEASE = Admission(Move.RELEASE)
 _REVIEW = Admission(Move.HOLD, "review", "An analyst has to look at this object before it can be released.")
 _CREATOR = Admission(Move.HOLD, "creator", "created_by_ref names another member of this ISAC, who has to confirm it.")
 
@@ -107,6 +108,10 @@ def admit(
     `same` whether the stored version with this `modified` is identical (None: there is none). What the poster may not
     see is never told: where the true answer would tell, the version is held for review.
     """
+    if not facts.versions:
+        if member and not poster.free:
+            return _CREATOR
+        return _RELEASE if poster.free or possible(arrival.tlp, audience) else _no_recipient(arrival.tlp)
     stored = next((v for v in facts.versions if v.producer == producer and v.modified == arrival.modified), None)
     grants = facts.of(producer)
     told = poster.may_see(grants) or producer in poster.producers

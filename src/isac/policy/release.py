@@ -190,8 +190,6 @@ def settle(
     no other covers has one live row, of the newest version, none while that is expired; no other row is live.
     `every_tlp` is the sandbox's: TLP drops nothing.
     """
-    if not (facts.rows or lost or history or facts.notices) and len(facts.grants) == 1 and len(facts.versions) == 1:
-        return _first(facts, every_tlp=every_tlp)
     forbidden = () if every_tlp else tuple(grant for grant in facts.grants if not permitted(facts, grant))
     grants = tuple(grant for grant in facts.grants if grant not in forbidden)
     wanted = _wanted(facts, grants)
@@ -222,14 +220,6 @@ def _has_place(late: Put, facts: Facts, grants: Sequence[Grant], puts: Iterable[
         and not coming
         and not facts.stands(late.version, late.audience)
     )
-
-
-def _first(facts: Facts, *, every_tlp: bool) -> Settlement:
-    """The usual case by itself: an object that nobody knew, for one audience."""
-    (grant,), (version,) = facts.grants, facts.versions
-    if version.expired or version.deleted or not (every_tlp or permitted(facts, grant)):
-        return Settlement(dropped=() if every_tlp or permitted(facts, grant) else (grant,))
-    return Settlement(puts=(Put(version.pk, grant.audience),))
 
 
 def _wanted(facts: Facts, grants: Sequence[Grant]) -> list[Put]:

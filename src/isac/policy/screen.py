@@ -3,7 +3,6 @@
 Facts come in as values; nothing here depends on who may see what (that is `admit`).
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,7 +21,6 @@ AHEAD = timedelta(minutes=5)
 COMPANIONS = frozenset({"identity", "marking-definition", "extension-definition"})
 #: unmarked, as strict as what they name
 _SRO = frozenset({"relationship", "sighting"})
-_BANNER = re.compile(rb"(?:SECRET|CONFIDENTIAL)\s*//")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +66,38 @@ class Survey:
 
 
 def survey(bodies: Iterable[dict[str, Any]], default: TLP) -> Survey:
-    """Read a whole submission once: unmarked relationships and observables are as strict as what they belong to."""
+    """Read a whole submission: unmarked relationships and observables are as strict as what they belong to.
+
+    `bodies` is read a second time where there are any, so it must start anew each time that it is iterated.
+    """
     found = Survey()
-    unmarked: list[tuple[str, str, set[str]]] = []
+    company = False
     for body in bodies:
-        kind, stix_id = body.get("type"), str(body.get("id", "")).lower()
+        kind = body.get("type")
         if kind == "marking-definition":
             found.learn(body)
         marking = markings.in_force(body)
         found.marked.update(marking.others)
+        company = company or (marking.tlp is None and _keeps_company(body))
+    if company:
+        _survey_company(found, bodies, default)
+    return found
+
+
+def _keeps_company(body: Mapping[str, Any]) -> bool:
+    kind = body.get("type")
+    return kind in _SRO or (kind not in COMPANIONS and "created" not in body)
+
+
+def _survey_company(found: Survey, bodies: Iterable[dict[str, Any]], default: TLP) -> None:
+    unmarked: list[tuple[str, str, set[str]]] = []
+    for body in bodies:
+        kind, stix_id = body.get("type"), str(body.get("id", "")).lower()
         if kind in COMPANIONS:
             continue
-        marked = marking.tlp
+        marked = markings.in_force(body).tlp
         names = named(body)
-        if marked is None and (kind in _SRO or "created" not in body):
+        if marked is None and _keeps_company(body):
             unmarked.append((stix_id, str(kind), names))
             continue
         found.tlp[stix_id] = default if marked is None else marked
@@ -96,7 +112,6 @@ def survey(bodies: Iterable[dict[str, Any]], default: TLP) -> Survey:
         if kind in _SRO:
             for name in names:
                 found.named_by[name] = max(found.named_by.get(name, TLP.CLEAR), found.tlp[stix_id])
-    return found
 
 
 def tlp_of(seen: Object, known: Survey, default: TLP) -> TLP:
@@ -120,8 +135,6 @@ def default_tlp(audience: Audience) -> TLP:
 
 def screen(seen: Object, known: Survey, now: datetime, *, sample: bool) -> Hold | Refusal | None:
     """The verdict on one object; None is «accept». `sample` sources alone may use documentation addresses."""
-    if _BANNER.search(seen.raw) and any(markings.banner(text) for text in markings.strings(seen.body)):
-        return Refusal("A classification banner stands in its text. Classified information must never be sent here.")
     for marking in seen.marking.others:
         if marking in known.classified:
             return Refusal("It is marked as classified. Classified information must never be sent here.")

@@ -6,9 +6,10 @@ each statement sees what was committed before it, so facts read after locking ar
 
 import collections
 import dataclasses
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
 from isac.errors import NotFound
@@ -52,9 +53,12 @@ class Change:
     history: list[Put] = dataclasses.field(default_factory=list)
     #: versions deleted at an audience and below
     deleted: list[tuple[int, Audience]] = dataclasses.field(default_factory=list)
+    #: the one row of an object that nobody knew, for one audience: there is nothing to settle
+    first: Put | None = None
 
 
-_NOTHING = Facts()
+#: of an id that nobody has used yet
+NOTHING = Facts()
 
 
 async def one(conn: Connection, subject: Subject) -> Change:
@@ -75,7 +79,7 @@ async def lock(conn: Connection, stix_ids: Iterable[str], make: bool = True) -> 
             "INSERT INTO objects (stix_id) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING RETURNING pk, stix_id",
             (ids,),
         )
-        changes = {stix_id: Change(pk, stix_id, _NOTHING, _NOTHING) for pk, stix_id in new}
+        changes = {stix_id: Change(pk, stix_id, NOTHING, NOTHING) for pk, stix_id in new}
     rest = [stix_id for stix_id in ids if stix_id not in changes]
     if rest:
         rows = await fetch(
@@ -233,6 +237,32 @@ async def add_versions(
             change.history.append(Put(version.pk, audience, ended=True))
 
 
+async def add_fresh(
+    conn: Connection,
+    fresh: Sequence[tuple[Arrival, Change, int, Admission]],
+    audience: Audience,
+    poster: Poster,
+    by: By,
+    submission: int | None,
+) -> None:
+    """Store objects that nobody knew: a version, a grant, and the one row that follows from them.
+
+    The usual case by itself, because an import consists of it.
+    """
+    if not fresh:
+        return
+    organization = poster.actor.organization
+    rows = [(arrival, change.pk, producer, organization, submission) for arrival, change, producer, _ in fresh]
+    for (_, change, _, _), pk in zip(fresh, await copy_versions(conn, rows), strict=True):
+        change.first = Put(pk, audience)
+    await conn.execute(
+        """INSERT INTO grants (object, producer, audience, without, granted_at, granted_by)
+           SELECT object, producer, %s, '{}', %s, %s
+           FROM unnest(%s::bigint[], %s::int[]) AS wanted (object, producer)""",
+        (audience.pk, by.at, by.actor, [entry[1].pk for entry in fresh], [entry[2] for entry in fresh]),
+    )
+
+
 async def add_waiting(conn: Connection, held: Sequence[tuple[Change, int, int, TLP]]) -> None:
     """Versions (object, producer, modified, TLP) that are held, but whose marking rules from now on."""
     for change, producer, modified, tlp in held:
@@ -250,37 +280,47 @@ async def copy_versions(conn: Connection, rows: Sequence[tuple[Arrival, int, int
     """Store (arrival, object, producer, publisher, submission) and answer the versions' database keys, in order."""
     numbers = await fetch(conn, "SELECT nextval('versions_pk_seq') FROM generate_series(1, %s)", (len(rows),))
     pks = [pk for (pk,) in numbers]
-    statement = """COPY versions (pk, object, producer, modified, created, version, type, tlp, revoked, expired,
-                   deleted, valid_until, publisher, submission, raw) FROM STDIN (FORMAT binary)"""
-    async with conn.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.set_types(_VERSION_TYPES)
-        for pk, (arrival, pk_object, producer, publisher, submission) in zip(pks, rows, strict=True):
-            await copy.write_row(
-                (
-                    pk,
-                    pk_object,
-                    producer,
-                    arrival.modified,
-                    arrival.created,
-                    arrival.version,
-                    arrival.type,
-                    int(arrival.tlp),
-                    arrival.revoked,
-                    False,
-                    False,
-                    arrival.valid_until,
-                    publisher,
-                    submission,
-                    arrival.raw,
-                )
-            )
+    written = b"".join(_version_row(pk, *row) for pk, row in zip(pks, rows, strict=True))
+    async with conn.cursor() as cursor, cursor.copy(_COPY_VERSIONS) as copy:
+        await copy.write(_COPY_HEAD + written + _COPY_TAIL)
     return pks
 
 
-_VERSION_TYPES = (
-    *("int8", "int8", "int4", "int8", "int8", "text", "text", "int2", "bool", "bool", "bool"),
-    *("timestamptz", "int4", "int8", "bytea"),
-)
+_COPY_VERSIONS = """COPY versions (pk, object, producer, publisher, modified, tlp, revoked, expired, deleted, created,
+                                   valid_until, submission, version, type, raw) FROM STDIN (FORMAT binary)"""
+# PostgreSQL's binary COPY format, which the driver would write field by field in three times the time: a field is its
+# length (-1 for NULL) and its value in network order; a timestamp is microseconds since 2000.
+_COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_COPY_TAIL = b"\xff\xff"
+_FIXED = struct.Struct("!h iq iq ii ii iq ih i? i? i?")
+_NULL = struct.pack("!i", -1)
+_INT8 = struct.Struct("!iq")
+_LENGTH = struct.Struct("!i")
+_EPOCH_2000 = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def _version_row(
+    pk: int, arrival: Arrival, pk_object: int, producer: int, publisher: int, submission: int | None
+) -> bytes:
+    kind, raw = arrival.type.encode(), arrival.raw
+    version = None if arrival.version is None else arrival.version.encode()
+    until = arrival.valid_until and (arrival.valid_until - _EPOCH_2000) // timedelta(microseconds=1)
+    return b"".join(
+        (
+            _FIXED.pack(
+                *(15, 8, pk, 8, pk_object, 4, producer, 4, publisher, 8, arrival.modified),
+                *(2, arrival.tlp, 1, arrival.revoked, 1, False, 1, False),
+            ),
+            _NULL if arrival.created is None else _INT8.pack(8, arrival.created),
+            _NULL if until is None else _INT8.pack(8, until),
+            _NULL if submission is None else _INT8.pack(8, submission),
+            _NULL if version is None else _LENGTH.pack(len(version)) + version,
+            _LENGTH.pack(len(kind)),
+            kind,
+            _LENGTH.pack(len(raw)),
+            raw,
+        )
+    )
 
 
 async def add_grants(

@@ -77,25 +77,31 @@ async def put(
     conn: Connection, weighed: Weighed, audience: Audience, poster: Poster, by: By, submission: int | None = None
 ) -> None:
     """Write what was weighed: versions, grants, rows. What is held or refused is not stored here."""
+    moving = [entry for entry in weighed.judged if entry[3].move not in _STILL or entry[3].rules]
+    fresh = [entry for entry in moving if entry[3].move is Move.RELEASE and entry[1].facts is facts.NOTHING]
+    await facts.add_fresh(conn, fresh, audience, poster, by, submission)
+    judged = [entry for entry in moving if not entry[1].first] if fresh else moving
     entering = [
-        entry
-        for entry in weighed.judged
-        if entry[3].move in (Move.RELEASE, Move.UPDATE) or _is_new_history(entry[3], entry[1])
+        entry for entry in judged if entry[3].move in (Move.RELEASE, Move.UPDATE) or _is_new_history(entry[3], entry[1])
     ]
     await facts.add_versions(conn, entering, audience, poster, submission)
-    ruling = [(change, producer, a.modified, a.tlp) for a, change, producer, verdict in weighed.judged if verdict.rules]
+    ruling = [(change, producer, a.modified, a.tlp) for a, change, producer, verdict in judged if verdict.rules]
     if ruling:
         await facts.add_waiting(conn, ruling)
-    for _, change, _, verdict in weighed.judged:
+    for _, change, _, verdict in judged:
         if verdict.move is Move.RETURN and verdict.version is not None:
             change.facts = returned(change.facts, verdict.version, audience)
             change.history.append(Put(verdict.version, audience, ended=True))
         elif verdict.move is Move.HISTORY and verdict.version is not None and not _is_new_history(verdict, change):
             change.history.append(Put(verdict.version, audience, ended=True))
-    new = [(c, producer, v.version) for _, c, producer, v in weighed.judged if v.move in (Move.RELEASE, Move.GRANT)]
+    new = [(c, producer, v.version) for _, c, producer, v in judged if v.move in (Move.RELEASE, Move.GRANT)]
     await facts.add_grants(conn, new, audience, by)
     # In the order of their coming: clients want markings and identities before what names them.
-    await _settle(conn, [change for _, change, _, _ in weighed.judged], by)
+    await _settle(conn, [change for _, change, _, _ in moving], by)
+
+
+#: verdicts that change no facts
+_STILL = (Move.REPEAT, Move.HOLD, Move.REFUSE)
 
 
 def _is_new_history(verdict: Admission, change: Change) -> bool:
@@ -277,13 +283,16 @@ async def _settle(
     over: list[int] = []
     changes = list(changes)
     for change in changes:
+        if change.first:
+            puts.append(change.first)
+            continue
         result = _settlement(change, by)
         change.lost.extend(result.dropped)
         leaving += result.leaving
         over += result.notices_ended
         told += [(change, audience, tlp) for audience, tlp in result.notices if notices and not by.free]
         puts += result.puts
-    await facts.save(conn, changes)
+    await facts.save(conn, [change for change in changes if not change.first])
     if over:
         await conn.execute("DELETE FROM notices WHERE version = ANY(%s)", (over,))
     notes = await _notes(conn, told, by) if told else []

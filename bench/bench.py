@@ -1,0 +1,397 @@
+"""Measure the server beside what bounds it and beside its neighbor, in one run, and write the table.
+
+A sandbox of its own is started, loaded, polled and asked; medians and ratios go between the markers of
+docs/performance.md. A program, not a test: it never fails for being slow. Everything is on 127.0.0.1.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+# For `python bench/bench.py`: our modules are `bench.…`.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import orjson
+import psutil  # type: ignore[import-untyped]
+
+from bench import clients, peers, postgres, stix
+from bench.clients import Rate, Target
+from bench.table import Figure, Single, Tables
+
+#: a step that takes less is run three times
+SHORT, RUNS = 10.0, 3
+#: seconds of one run of a rate
+SPAN = 2.0
+#: medallion compares every object with every other; more would take the whole day
+NEIGHBORS = 500
+#: seconds after which no more is asked of medallion
+NEIGHBOR_BUDGET = 60.0
+#: connections at once
+POLLERS, READERS = 64, 16
+
+
+@dataclass
+class Sandbox:
+    """A running `isac sandbox`: its variables, and the pid of the server."""
+
+    variables: dict[str, str]
+    port: int
+    pid: int
+
+    def target(self, collection: str) -> Target:
+        """The objects of a collection, by variable or alias."""
+        name = self.variables.get(collection, collection)
+        headers = {"Authorization": f"Bearer {self.variables['TOKEN']}"}
+        return Target(self.port, f"{self.variables['API_ROOT']}collections/{name}/objects/", headers)
+
+    def memory(self) -> float:
+        """RSS of the server and its children without PostgreSQL, in MB (10⁶ bytes)."""
+        server = psutil.Process(self.pid)
+        members = [server, *server.children(recursive=True)]
+        return float(sum(m.memory_info().rss for m in members if m.name() != "postgres")) / 1e6
+
+
+@dataclass
+class Question:
+    """A request that is repeated: a name for the table, its queries, and how many ask at once."""
+
+    name: str
+    queries: list[dict[str, object]]
+    connections: int
+
+
+@dataclass
+class Run:
+    """What one run knows so far."""
+
+    sandbox: Sandbox
+    size: int
+    folder: Path
+    span: float
+    tables: Tables = field(default_factory=Tables)
+    #: seconds of every COPY of the same rows, taken between the loads
+    copies: list[float] = field(default_factory=list)
+    memory: list[float] = field(default_factory=list)
+    #: of the first load and the full poll, objects per second
+    loaded: float = 0.0
+    polled: float = 0.0
+
+
+def main() -> None:
+    """Measure and write."""
+    signal.signal(signal.SIGTERM, _stop)
+    arguments = _arguments()
+    size = 10_000 if arguments.quick else arguments.objects
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="isac-bench-") as made:
+        folder = Path(made)
+        with sandbox(folder / "own.env") as running:
+            run = Run(running, size, folder, 1.0 if arguments.quick else SPAN)
+            loads(run)
+            reads(run)
+            run.memory.append(running.memory())
+            if arguments.quick:
+                say("pages of 1,000,000 objects: left out (--quick)")
+            else:
+                pages(run)
+        run.tables.add(Figure("memory of the server's processes, MB", size, max(run.memory), "", None, 300, "below"))
+        if arguments.harness.is_file():
+            common(run, arguments.harness)
+        else:
+            say("the common harness is not here: left out")
+    run.tables.seconds = time.monotonic() - began
+    run.tables.write(arguments.out)
+    sys.stdout.write(run.tables.text())
+
+
+def _arguments() -> argparse.Namespace:
+    root = Path(__file__).resolve().parent.parent
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--objects", type=int, default=100_000, help="how many to load (2,000 or more)")
+    parser.add_argument("--quick", action="store_true", help="10,000 objects, and no collection of a million")
+    parser.add_argument("--out", type=Path, default=root / "docs/performance.md", help="page whose table is rewritten")
+    parser.add_argument("--harness", type=Path, default=root.parent / "shared/bench/taxii_bench.py")
+    arguments = parser.parse_args()
+    if not 2000 <= arguments.objects <= 1_000_000:
+        parser.error("--objects: from 2,000 to 1,000,000")
+    if not arguments.out.is_file():
+        parser.error(f"{arguments.out} is not there; it needs the markers of docs/performance.md")
+    return arguments
+
+
+def say(words: str) -> None:
+    """Progress, on stderr."""
+    print(f"{datetime.now(UTC):%H:%M:%S} {words}", file=sys.stderr, flush=True)
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+# ------------------------------------------------------------------------------------------------------------ programs
+
+
+@contextmanager
+def sandbox(env: Path) -> Iterator[Sandbox]:
+    """An `isac sandbox` of our own while the context lasts."""
+    say("sandbox: starting")
+    with peers.child([_isac(), "sandbox", "--env", str(env)]) as process:
+        until = time.monotonic() + 60
+        while not env.exists():
+            if process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError("the sandbox does not come up")
+            time.sleep(0.05)
+        lines = env.read_text(encoding="utf-8").splitlines()
+        variables = {name: text.strip("'") for name, _, text in (line.partition("=") for line in lines)}
+        yield Sandbox(variables, int(variables["BASE"].rpartition(":")[2]), process.pid)
+
+
+def _isac() -> str:
+    return str(Path(sys.executable).with_name("isac"))
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+# --------------------------------------------------------------------------------------------------------------- loads
+
+
+def loads(run: Run) -> None:
+    """Load by POST and by `isac ingest`, with a COPY of the same rows before and after each."""
+    writable = iter(("COLLECTION", "FID_COLLECTION", "CONF_COLLECTION"))
+    with postgres.own_database(run.sandbox.variables["DATABASE_URL"]) as conn:
+        run.tables.postgres = f"PostgreSQL {conn.info.parameter_status('server_version')}"
+
+        def copy(prebuilt: Sequence[postgres.Row]) -> None:
+            run.copies.append(postgres.copy(conn, prebuilt))
+            say(f"COPY of {run.size:,} rows: {run.copies[-1]:.2f} s")
+
+        def post(members: Sequence[bytes]) -> float:
+            return clients.load(run.sandbox.target(next(writable)), members)
+
+        def ingest(members: Sequence[bytes]) -> float:
+            return _ingest(run, members)
+
+        posted = _each("load by POST", run.size, 1, post, copy)
+        run.memory.append(run.sandbox.memory())
+        ingested = _each("load by isac ingest", run.size, 11, ingest, copy)
+    plain = run.size / statistics.median(run.copies)
+    run.loaded = run.size / statistics.median(posted)
+    beside = "raw COPY"
+    envelopes = f"load by POST, {clients.WRITERS} writers, {clients.ENVELOPE:,} objects an envelope, objects/s"
+    run.tables.add(Figure(envelopes, run.size, run.loaded, beside, plain, 0.1))
+    by_file = run.size / statistics.median(ingested)
+    run.tables.add(Figure("load by `isac ingest`, objects/s", run.size, by_file, beside, plain, 0.2))
+
+
+def _each(
+    name: str,
+    size: int,
+    seed: int,
+    step: Callable[[Sequence[bytes]], float],
+    copy: Callable[[Sequence[postgres.Row]], None],
+) -> list[float]:
+    """Seconds of each run, every run with objects of its own; once where it is not short."""
+    times: list[float] = []
+    while len(times) < RUNS and (not times or times[0] < SHORT):
+        members = list(stix.objects(size, seed + len(times)))
+        copy(postgres.rows(members))
+        times.append(step(members))
+        say(f"{name}: {size:,} objects in {times[-1]:.2f} s")
+    return times
+
+
+def _ingest(run: Run, members: Sequence[bytes]) -> float:
+    file = run.folder / "bundle.json"
+    file.write_bytes(stix.bundle(members))
+    # --sample: it takes documentation addresses for what they are, and ours are nothing else.
+    command = [_isac(), "ingest", str(file), "--to", "us", "--source", "Example source", "--sample"]
+    environment = os.environ | {"ISAC_DATABASE_URL": run.sandbox.variables["DATABASE_URL"]}
+    began = time.perf_counter()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    seconds = time.perf_counter() - began
+    if done.returncode or f"accepted {len(members)}," not in done.stdout:
+        raise RuntimeError(f"isac ingest: {done.stdout[-500:]}{done.stderr[-500:]}")
+    return seconds
+
+
+# --------------------------------------------------------------------------------------------------------------- reads
+
+
+def reads(run: Run) -> None:
+    """Full poll and rates, each beside the bare app with the same bytes; then what medallion needs for the same."""
+    own = run.sandbox.target("COLLECTION")
+    questions = _questions(own, run.size)
+    recorded = clients.poll(own, 1000, keep=True)
+    if recorded.objects != run.size:
+        raise RuntimeError(f"{recorded.objects} objects came back of {run.size}")
+    answers = recorded.answers | _record(own, questions)
+    peers.keep(answers, run.folder / "answers")
+    with peers.bare(run.folder / "answers", _free_port()) as bare:
+        _full_poll(run, own, bare)
+        run.memory.append(run.sandbox.memory())
+        for question in questions:
+            _rate(run, question, own, bare)
+        singles = _singles(own, questions)
+    with_medallion(run, singles)
+
+
+def _questions(own: Target, size: int) -> list[Question]:
+    asked = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+    ids = [orjson.loads(raw)["id"] for raw in stix.objects(min(size, 20_000), 1)][:: max(1, min(size, 20_000) // 200)]
+    return [
+        Question("quiet poll (nothing new)", [{"added_after": asked, "limit": 1000}], POLLERS),
+        Question("first page, limit=100", [{"limit": 100}], READERS),
+        Question("match[type]=malware, limit=100", [{"match[type]": "malware", "limit": 100}], READERS),
+        Question("match[id]=one id", [{"match[id]": stix_id, "limit": 100} for stix_id in ids], READERS),
+        Question("match[version]=all, limit=100", [{"match[version]": "all", "limit": 100}], READERS),
+    ]
+
+
+def _record(own: Target, questions: Sequence[Question]) -> dict[str, bytes]:
+    client = clients.Client(own)
+    paths = [own.get(**query) for question in questions for query in question.queries]
+    answers = {path.partition("?")[2]: client.ask(path) for path in paths}
+    client.close()
+    return answers
+
+
+def _full_poll(run: Run, own: Target, bare: Target) -> None:
+    mine: list[float] = []
+    theirs: list[float] = []
+    while len(mine) < RUNS:
+        mine.append(clients.poll(own, 1000).seconds)
+        theirs.append(clients.poll(bare, 1000).seconds)
+        say(f"full poll: {mine[-1]:.2f} s; bare app: {theirs[-1]:.2f} s")
+    run.polled = run.size / statistics.median(mine)
+    fastest = run.size / statistics.median(theirs)
+    run.tables.add(Figure("full poll, limit=1000, objects/s", run.size, run.polled, "bare app", fastest, 0.4))
+
+
+def _rate(run: Run, question: Question, own: Target, bare: Target) -> None:
+    mine: list[Rate] = []
+    theirs: list[Rate] = []
+    for _ in range(RUNS):
+        for target, rates in ((own, mine), (bare, theirs)):
+            paths = [target.get(**query) for query in question.queries]
+            rates.append(clients.rate(target, paths, question.connections, run.span))
+    ours, fastest = (statistics.median(rate.per_second for rate in rates) for rates in (mine, theirs))
+    slow = statistics.median(rate.p99 for rate in mine)
+    say(f"{question.name}: {ours:,.0f}/s, p99 {slow:.1f} ms; bare app: {fastest:,.0f}/s")
+    name = f"{question.name}, {question.connections} connections, requests/s"
+    run.tables.add(Figure(name, run.size, ours, "bare app", fastest, note=f"p99 {slow:.0f} ms"))
+
+
+def _singles(own: Target, questions: Sequence[Question]) -> dict[str, float]:
+    """One client at our server, for the comparison with one that answers one at a time: median milliseconds."""
+    return {
+        question.name: clients.one_by_one(own, [own.get(**query) for query in question.queries], 100, 2).p50
+        for question in questions
+    }
+
+
+def with_medallion(run: Run, singles: dict[str, float]) -> None:
+    """The same questions to medallion, at a size it can bear; what it does not finish in time is left out."""
+    members = list(stix.objects(NEIGHBORS, 21))
+    until = time.monotonic() + NEIGHBOR_BUDGET
+    with peers.medallion(run.folder, _free_port()) as neighbor:
+        try:
+            loaded = NEIGHBORS / clients.load(neighbor, members, writers=1)
+            run.tables.add(Single("load, objects/s", run.loaded, NEIGHBORS, loaded, faster_is_more=True))
+            polled = NEIGHBORS / clients.poll(neighbor, 1000).seconds
+            run.tables.add(Single("full poll, limit=1000, objects/s", run.polled, NEIGHBORS, polled, True))
+            ids = [orjson.loads(raw)["id"] for raw in members[::100]]
+            for question in _questions(neighbor, NEIGHBORS):
+                if time.monotonic() > until:
+                    say(f"medallion: {NEIGHBOR_BUDGET:.0f} s are over, the rest is left out")
+                    break
+                queries = [{"match[id]": one} for one in ids] if len(question.queries) > 1 else question.queries
+                paths = [neighbor.get(**query) for query in queries]
+                theirs = clients.one_by_one(neighbor, paths, RUNS, 5).p50
+                say(f"medallion, {question.name}: {theirs:,.1f} ms; ours: {singles[question.name]:.1f} ms")
+                name = f"{question.name}, one client, ms a request"
+                run.tables.add(Single(name, singles[question.name], NEIGHBORS, theirs, faster_is_more=False))
+        except (RuntimeError, OSError) as error:
+            say(f"medallion gave up: {error}")
+
+
+# --------------------------------------------------------------------------------------------------------------- pages
+
+
+def pages(run: Run) -> None:
+    """Buffers of a page of 1,000 in a collection of 10,000 objects and in one of a million."""
+    shelf = postgres.Shelf(run.sandbox.variables["DATABASE_URL"], run.sandbox.variables["COLLECTION"])
+    try:
+        few, many = 10_000, 1_000_000
+        shelf.fill(few)
+        small = shelf.buffers(1000)
+        say(f"buffers of a page at {few:,} objects: {small}; making {many:,}")
+        shelf.fill(many)
+        large = shelf.buffers(1000)
+        say(f"buffers of a page at {many:,} objects: {large}")
+    finally:
+        shelf.close()
+    run.tables.add(
+        Figure(
+            "page of 1,000, buffers read",
+            many,
+            statistics.median(large),
+            f"the same at {few:,}",
+            statistics.median(small),
+            1.1,
+            "at most",
+            note="first, middle, last page: " + ", ".join(f"{b}/{a}" for a, b in zip(small, large, strict=True)),
+        )
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- harness
+
+
+def common(run: Run, harness: Path) -> None:
+    """The common harness through a sandbox of its own; its figures come after ours, as it gives them."""
+    with sandbox(run.folder / "common.env") as running:
+        variables = running.variables
+        given = ["--base", variables["BASE"], "--api-root", variables["API_ROOT"], "--token", variables["TOKEN"]]
+        given += ["--data", str(run.folder / "common"), "--secs", str(run.span), "--pid", str(running.pid)]
+        for step, collection, more in (
+            ("run", "COLLECTION", ["--sizes", str(run.size)]),
+            ("follow", "FOLLOW_COLLECTION", ["--sizes", "10000"]),
+        ):
+            say(f"common harness: {step}")
+            told = run.folder / f"{step}.jsonl"
+            command = [sys.executable, str(harness), step, "--label", "isac", "--collection", variables[collection]]
+            with open(os.devnull, "w") as silent:
+                try:
+                    done = subprocess.run([*command, *more, *given, "--out", str(told)], stdout=silent, timeout=180)
+                except subprocess.TimeoutExpired:
+                    say(f"common harness: {step} took more than 180 s and was stopped")
+                else:
+                    if done.returncode:
+                        say(f"common harness: {step} ended with {done.returncode}")
+            if told.is_file():
+                run.tables.common += [orjson.loads(line) for line in told.read_bytes().splitlines()]
+    shutil.rmtree(run.folder / "common", ignore_errors=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

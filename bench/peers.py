@@ -1,0 +1,167 @@
+"""What we are measured beside, each a process of its own on 127.0.0.1.
+
+`python -m bench.peers bare FOLDER PORT`: an ASGI app without any work, which answers a query string with the bytes that
+were recorded for it, on the same event loop and HTTP parser as ours. `python -m bench.peers medallion FILE PORT`:
+medallion 3.0.0 with its memory backend on werkzeug's server.
+"""
+
+import http.client
+import json
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from bench.clients import TAXII, Target, basic
+
+ROOT = Path(__file__).parent.parent
+#: of medallion's only collection and its only user
+COLLECTION = "365fed99-08fa-4fdc-a1b3-fb247eb41d01"
+USER, PASSWORD = "bench", "bench"
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class Bare:
+    """Answers from memory by the query string, with the media type and length of the recorded answer."""
+
+    def __init__(self, answers: Mapping[bytes, bytes]) -> None:
+        self._answers = {
+            query: (
+                {
+                    "type": "http.response.start",
+                    "status": 200,
+                    "headers": [
+                        (b"content-type", TAXII.encode()),
+                        (b"content-length", str(len(body)).encode()),
+                    ],
+                },
+                {"type": "http.response.body", "body": body},
+            )
+            for query, body in answers.items()
+        }
+
+    async def __call__(self, scope: dict[str, Any], receive: object, send: Send) -> None:
+        start, body = self._answers[scope["query_string"]]
+        await send(start)
+        await send(body)
+
+
+def keep(answers: Mapping[str, bytes], folder: Path) -> None:
+    """Write recorded answers where `bare` reads them."""
+    folder.mkdir()
+    for number, body in enumerate(answers.values()):
+        (folder / str(number)).write_bytes(body)
+    (folder / "queries.json").write_text(json.dumps(list(answers)), encoding="utf-8")
+
+
+@contextmanager
+def bare(folder: Path, port: int) -> Iterator[Target]:
+    """The bare app while the context lasts."""
+    target = Target(port, "/objects/", {})
+    with child([sys.executable, "-m", "bench.peers", "bare", str(folder), str(port)]) as process:
+        await_answer(process, port)
+        yield target
+
+
+@contextmanager
+def medallion(folder: Path, port: int) -> Iterator[Target]:
+    """medallion with one empty collection while the context lasts."""
+    settings = folder / "medallion.json"
+    settings.write_text(json.dumps(_medallion_settings(folder)), encoding="utf-8")
+    target = Target(port, f"/bench/collections/{COLLECTION}/objects/", basic(USER, PASSWORD))
+    with child([sys.executable, "-m", "bench.peers", "medallion", str(settings), str(port)]) as process:
+        await_answer(process, port)
+        yield target
+
+
+@contextmanager
+def child(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A program of ours, ended by its pid. In a session of its own: Ctrl-C is for us, and we end it in order."""
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def await_answer(process: subprocess.Popen[bytes], port: int, seconds: float = 20) -> None:
+    """Return once anything answers there; raise RuntimeError where the program ended or took too long."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
+        try:
+            line = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            line.request("GET", "/?alive")
+            line.getresponse().read()
+            line.close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise RuntimeError(f"{process.args!r} does not answer")
+
+
+def _medallion_settings(folder: Path) -> dict[str, object]:
+    information = {"title": "bench", "versions": [TAXII], "max_content_length": 100 << 20}
+    collection = {
+        "id": COLLECTION,
+        "title": "bench",
+        "can_read": True,
+        "can_write": True,
+        "media_types": ["application/stix+json;version=2.1"],
+        "manifest": [],
+        "objects": [],
+    }
+    stock = {
+        "/discovery": {"title": "bench", "default": "/bench/", "api_roots": ["/bench/"]},
+        "bench": {"information": information, "status": [], "collections": [collection]},
+    }
+    (folder / "stock.json").write_text(json.dumps(stock), encoding="utf-8")
+    backend = {
+        "module": "medallion.backends.memory_backend",
+        "module_class": "MemoryBackend",
+        "filename": str(folder / "stock.json"),
+    }
+    return {"users": {USER: PASSWORD}, "taxii": {"max_page_size": 1000}, "backend": backend}
+
+
+def _serve_bare(folder: Path, port: int) -> None:
+    queries = json.loads((folder / "queries.json").read_text(encoding="utf-8"))
+    answers = {query.encode(): (folder / str(number)).read_bytes() for number, query in enumerate(queries)}
+    app = Bare({b"alive": b"", **answers})
+    uvicorn.run(
+        app,
+        host="127.0.0.1",
+        port=port,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        server_header=False,
+        log_level="warning",
+    )
+
+
+def _serve_medallion(settings: Path, port: int) -> None:
+    from medallion import load_app  # noqa: PLC0415 - Flask and all, which the bare app must not carry
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    load_app(str(settings)).run("127.0.0.1", port, threaded=True)
+
+
+if __name__ == "__main__":
+    {"bare": _serve_bare, "medallion": _serve_medallion}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))

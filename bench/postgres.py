@@ -1,0 +1,124 @@
+"""What is measured in PostgreSQL itself: a raw COPY of the same rows, and the buffers that a page reads."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, LiteralString, TypeAlias
+
+import orjson
+import psycopg
+
+from isac.store import objects
+
+#: (key, STIX id, date_added, bytes)
+Row = tuple[int, str, datetime, bytes]
+Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+
+_SINCE = datetime(2020, 1, 1, tzinfo=UTC)
+#: rows that one INSERT … SELECT makes, and log rows that it takes as its pattern
+_STRIDE, _PATTERN = 50_000, 1000
+_DATABASE = "bench_copy"
+_PLAIN: LiteralString = """
+    CREATE TABLE plain (
+      pk bigint PRIMARY KEY, stix_id text NOT NULL, date_added timestamptz NOT NULL, raw bytea NOT NULL);
+    ALTER TABLE plain ALTER raw SET STORAGE EXTERNAL;
+    CREATE UNIQUE INDEX ON plain (stix_id);
+    CREATE INDEX ON plain (date_added)"""
+
+
+def rows(members: Sequence[bytes]) -> list[Row]:
+    """The objects as rows of the plain table."""
+    return [
+        (number, orjson.loads(raw)["id"], _SINCE + timedelta(milliseconds=number), raw)
+        for number, raw in enumerate(members)
+    ]
+
+
+@contextmanager
+def own_database(url: str) -> Iterator[Connection]:
+    """A connection to a database of our own on the same server, dropped afterwards."""
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {_DATABASE}")
+        try:
+            with psycopg.connect(url, dbname=_DATABASE, autocommit=True) as own:
+                yield own
+        finally:
+            conn.execute(f"DROP DATABASE {_DATABASE} WITH (FORCE)")
+
+
+def copy(conn: Connection, prebuilt: Sequence[Row]) -> float:
+    """Seconds that one binary COPY into an empty, indexed table takes, commit included."""
+    conn.execute("DROP TABLE IF EXISTS plain")
+    conn.execute(_PLAIN)
+    began = time.perf_counter()
+    with (
+        conn.transaction(),
+        conn.cursor() as cursor,
+        cursor.copy("COPY plain (pk, stix_id, date_added, raw) FROM STDIN (FORMAT BINARY)") as copying,
+    ):
+        copying.set_types(["int8", "text", "timestamptz", "bytea"])
+        for row in prebuilt:
+            copying.write_row(row)
+    return time.perf_counter() - began
+
+
+class Shelf:
+    """The collection `public`, which nobody writes to in the sandbox, filled by multiplying rows of the log.
+
+    As superuser and past release_batch(): only for counting what a page reads. Keys are negative and dates old, so that
+    no row of the server's own is in the way.
+    """
+
+    def __init__(self, url: str, source: str) -> None:
+        self._conn = psycopg.connect(url, autocommit=True, options="-c search_path=elections -c timezone=UTC")
+        self._conn.execute("SET synchronous_commit = off")
+        self._conn.execute("SET work_mem = '256MB'")
+        self._source = source
+        self._have = 0
+        found = self._conn.execute("SELECT audiences FROM collections WHERE alias = 'public'").fetchone()
+        assert found
+        self._audiences: list[int] = found[0]
+
+    def fill(self, count: int) -> None:
+        """Make it hold so many objects; dates rise with the place in the table, as they do when objects come in."""
+        for begin in range(self._have, count, _STRIDE):
+            self._conn.execute(
+                """INSERT INTO log (seq, date_added, object, version, modified, audience, tlp, type, version_text, raw)
+                   SELECT -1 - n, %(since)s::timestamptz + n * interval '1 millisecond', object, version, modified,
+                          %(audience)s, tlp, type, version_text, raw
+                     FROM generate_series(%(begin)s::bigint, %(end)s::bigint) AS n
+                     JOIN (SELECT row_number() OVER () - 1 AS k, log.* FROM log
+                            WHERE audience = (SELECT own FROM collections WHERE id = %(source)s) LIMIT %(pattern)s)
+                       AS pattern ON k = n %% (SELECT least(%(pattern)s, count(*)) FROM log
+                            WHERE audience = (SELECT own FROM collections WHERE id = %(source)s))
+                    ORDER BY n""",
+                {
+                    "since": _SINCE,
+                    "begin": begin,
+                    "end": min(begin + _STRIDE, count) - 1,
+                    "audience": self._audiences[-1],
+                    "source": self._source,
+                    "pattern": _PATTERN,
+                },
+            )
+        self._have = count
+        self._conn.execute("ANALYZE log")
+
+    def buffers(self, limit: int) -> list[int]:
+        """Buffers that the server's own statement reads for a page: the first, one in the middle, the last full one."""
+        text = objects._statement("raw", len(self._audiences), 0, False, False, "live")
+        found = []
+        for start in (-1, self._have // 2, self._have - limit - 2):
+            values: dict[str, object] = {f"a{n}": audience for n, audience in enumerate(self._audiences)}
+            values |= {"after": _SINCE + timedelta(milliseconds=start), "limit": limit + 1}
+            told = self._conn.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {text}".encode(), values).fetchone()
+            assert told
+            plan = told[0][0]["Plan"]
+            if plan["Actual Rows"] != limit + 1:
+                raise RuntimeError(f"a page of {plan['Actual Rows']} rows instead of {limit + 1}")
+            found.append(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+        return found
+
+    def close(self) -> None:
+        self._conn.close()

@@ -1,0 +1,180 @@
+"""Lists become indicators of ours: one id for each source and value, and nothing new where nothing changed."""
+
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+
+from isac.formats import csv, text
+from isac.formats.found import Found, Unreadable
+from isac.ingest import files
+from isac.ingest.authoring import author
+from isac.ingest.feeds import Feed
+from isac.ingest.files import Payload, Reading
+from isac.stix import authored, markings, objects
+from isac.stix.markings import TLP
+from isac.store import members
+from isac.store.database import Pool
+from isac.store.objects import Query, Versions, page
+from isac.store.submissions import Counts
+
+LIST = b"# hosts\nresults.example\n192.0.2.7\nhttps://results.example/login\nno value here\nRESULTS.example\n"
+TABLE = {"value": "value", "description": "note", "first_seen": "seen"}
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = datetime(2026, 2, 1, tzinfo=UTC)
+PRODUCER = "identity--00000000-0000-4000-8000-0000000000a1"
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+class Reader:
+    """Reads lists for the nation, as `isac ingest --sample` does, from a source that is called «a list»."""
+
+    def __init__(self, pool: Pool, run: Run) -> None:
+        self._pool, self._run = pool, run
+
+    def take_in(self, data: bytes, feed: Feed | None = None, source: str = "a list") -> Reading:
+        async def work() -> Reading:
+            async with self._pool.connection() as conn, conn.transaction():
+                shelf, asking = await members.shelf(conn, "us"), await members.source(conn, source)
+            payload = Payload("list.txt", data)
+            return await files.ingest(self._pool, payload, shelf, asking, source, feed=feed, sample=True)
+
+        reading: Reading = self._run(work())
+        return reading
+
+    def author(
+        self, listed: list[Found | Unreadable], tlp: TLP = TLP.GREEN, source: str = "a list"
+    ) -> tuple[list[bytes], list[Unreadable]]:
+        async def work() -> tuple[list[bytes], list[Unreadable]]:
+            async with self._pool.connection() as conn:
+                return await author(conn, listed, producer=PRODUCER, source=source, tlp=tlp, now=NOW)
+
+        made: tuple[list[bytes], list[Unreadable]] = self._run(work())
+        return made
+
+    def stored(self, *, history: bool = False) -> list[dict[str, Any]]:
+        async def work() -> list[bytes]:
+            async with self._pool.connection() as conn:
+                wanted = Versions(last=False, all=True) if history else Versions()
+                return (await page(conn, await members.shelf(conn, "us"), Query(limit=100, versions=wanted))).objects
+
+        found = [orjson.loads(raw) for raw in self._run(work())]
+        return [each for each in found if each["id"] not in markings.MARKINGS]
+
+
+@pytest.fixture
+def reader(pool: Pool, run: Run) -> Reader:
+    return Reader(pool, run)
+
+
+def table(*rows: str) -> bytes:
+    return "\n".join(["value,note,seen", *rows, ""]).encode()
+
+
+TABLE_FEED = Feed(name="a-table", path="list.csv", format="csv", columns=dict(TABLE), license="CC0-1.0", sample=True)
+
+
+def test_each_value_becomes_one_object_and_each_other_line_a_problem(reader: Reader) -> None:
+    pieces, problems = reader.author(list(text.read(LIST)))
+    made = [orjson.loads(piece) for piece in pieces]
+
+    assert [each["pattern"] for each in made] == [
+        "[domain-name:value = 'results.example']",
+        "[ipv4-addr:value = '192.0.2.7']",
+        "[url:value = 'https://results.example/login']",
+    ]
+    assert [problem.line for problem in problems] == [5]
+    assert {each["created_by_ref"] for each in made} == {PRODUCER}
+    assert {each["valid_from"] for each in made} == {"2026-01-01T00:00:00.000Z"}
+    assert all(objects.accept(piece).warnings == () for piece in pieces)
+
+
+def test_ids_follow_from_source_and_value(reader: Reader) -> None:
+    (piece,), _ = reader.author(list(text.read(b"results.example")))
+    (again,), _ = reader.author(list(text.read(b"RESULTS[.]example")))
+    (other,), _ = reader.author(list(text.read(b"results.example")), source="another list")
+
+    assert piece == again
+    assert orjson.loads(piece)["id"] == authored.indicator_id("a list", "results.example")
+    assert orjson.loads(other)["id"] == authored.indicator_id("another list", "results.example")
+
+
+def test_a_cve_becomes_a_vulnerability(reader: Reader) -> None:
+    (piece,), _ = reader.author(list(csv.read(b"value\nCVE-2026-0001\n", {"value": "value"}, "cve")))
+    made = orjson.loads(piece)
+
+    assert (made["type"], made["name"]) == ("vulnerability", "CVE-2026-0001")
+    assert made["id"] == authored.vulnerability_id("a list", "CVE-2026-0001")
+
+
+@pytest.mark.parametrize("tlp", [TLP.CLEAR, TLP.GREEN, TLP.AMBER])
+def test_they_carry_the_marking_of_their_source(reader: Reader, tlp: TLP) -> None:
+    (piece,), _ = reader.author(list(text.read(b"results.example")), tlp=tlp)
+
+    assert orjson.loads(piece)["object_marking_refs"] == markings.refs(tlp)
+
+
+def test_an_empty_list_gives_nothing(reader: Reader) -> None:
+    assert reader.author([]) == ([], [])
+
+
+def test_more_values_than_one_batch_keep_their_order(reader: Reader) -> None:
+    values = [f"h{number}.example" for number in range(4001)]
+    pieces, _ = reader.author(list(text.read("\n".join(values).encode())))
+
+    assert [orjson.loads(piece)["pattern"].split("'")[1] for piece in pieces] == values
+
+
+def test_an_unchanged_list_without_dates_writes_nothing(reader: Reader) -> None:
+    first = reader.take_in(LIST)
+    before = reader.stored(history=True)
+    second = reader.take_in(LIST)
+
+    assert (first.outcome.counts, len(first.problems)) == (Counts(accepted=3), 1)
+    assert (second.outcome.counts, len(second.problems)) == (Counts(repeated=3), 1)
+    assert len(before) == 3
+    assert reader.stored(history=True) == before
+
+
+def test_an_unchanged_table_with_dates_writes_nothing(reader: Reader) -> None:
+    rows = table("results.example,a,2026-01-02", "ballots.example,b,2026-01-03T04:05:06Z")
+    assert reader.take_in(rows, TABLE_FEED).outcome.counts == Counts(accepted=2)
+    before = reader.stored(history=True)
+
+    assert reader.take_in(rows, TABLE_FEED).outcome.counts == Counts(repeated=2)
+    assert reader.stored(history=True) == before
+    assert [each["valid_from"] for each in before] == ["2026-01-02T00:00:00.000Z", "2026-01-03T04:05:06.000Z"]
+
+
+def test_other_order_and_spelling_write_nothing(reader: Reader) -> None:
+    reader.take_in(b"results.example\n192.0.2.7\n")
+
+    assert reader.take_in(b"192[.]0.2.7\r\nRESULTS.example\r\n").outcome.counts == Counts(repeated=2)
+
+
+def test_a_changed_line_writes_one_version(reader: Reader) -> None:
+    reader.take_in(table("results.example,a,", "ballots.example,b,"), TABLE_FEED)
+    reading = reader.take_in(table("results.example,a,", "ballots.example,changed,"), TABLE_FEED)
+
+    assert reading.outcome.counts == Counts(accepted=1, repeated=1)
+    first, second = (each for each in reader.stored(history=True) if "ballots" in each["pattern"])
+    assert (first["description"], second["description"]) == ("b", "changed")
+    assert (first["id"], first["created"]) == (second["id"], second["created"])
+    assert first["modified"] < second["modified"]
+    assert len(reader.stored()) == 2
+
+
+def test_a_new_line_writes_one_object(reader: Reader) -> None:
+    reader.take_in(b"results.example\n")
+
+    assert reader.take_in(b"results.example\nballots.example\n").outcome.counts == Counts(accepted=1, repeated=1)
+
+
+def test_two_sources_of_one_value_write_two_indicators(reader: Reader) -> None:
+    reader.take_in(b"results.example\n")
+
+    assert reader.take_in(b"results.example\n", source="another").outcome.counts == Counts(accepted=1)
+    assert len(reader.stored()) == 2

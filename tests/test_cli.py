@@ -1,0 +1,313 @@
+"""The commands as an operator types them: what they print, what they change, and their exit codes (decisions.md 10)."""
+
+import csv
+import gzip
+import io
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import orjson
+import psycopg
+import pytest
+import typer
+from tests.conftest import Person
+
+from isac import cli
+from isac.stix import markings
+from isac.stix.markings import TLP
+from isac.store import database
+
+ISAC = Path(sys.executable).with_name("isac")
+TOOL = {
+    "type": "tool",
+    "spec_version": "2.1",
+    "id": "tool--00000000-0000-4000-8000-000000000001",
+    "created": "2026-01-01T00:00:00.000Z",
+    "modified": "2026-01-01T00:00:00.000Z",
+    "name": "Lantern",
+}
+HEADER = "code,name,kind,parent,fips,registered_voters\n"
+MEMBERS = "jurisdiction,name,kind,contact_email\n"
+
+
+class Terminal:
+    """Types commands into a shell whose environment names the database, in a folder of its own."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder, self._url = folder, url
+
+    def __call__(self, *words: str, url: str | None = None) -> subprocess.CompletedProcess[str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("ISAC_", "PG"))}
+        env = kept | {"ISAC_DATABASE_URL": self._url if url is None else url, "COLUMNS": "300"}
+        done = subprocess.run(
+            [ISAC, *words], cwd=self.folder, env=env, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    def file(self, name: str, content: str | bytes) -> str:
+        (self.folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+        return name
+
+    def count(self, table: str) -> int:
+        with psycopg.connect(self._url) as conn:
+            ((found,),) = conn.execute(f"SELECT count(*) FROM elections.{table}").fetchall()  # type: ignore[arg-type]
+        return int(found)
+
+
+@pytest.fixture
+def isac(tmp_path: Path, database_url: str) -> Terminal:
+    return Terminal(tmp_path, database_url)
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> Terminal:
+    """The address of a database that is away: nobody listens there."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return Terminal(tmp_path, f"postgresql://isac@127.0.0.1:{port}/isac")
+
+
+def is_one_sentence(text: str) -> bool:
+    return text.startswith("error: ") and len(text.strip().splitlines()) == 1
+
+
+# ----------------------------------------------------------------------------------------------------------------- help
+
+
+def _commands(command: click.Command, *path: str) -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from _commands(inner, *path, name)
+    else:
+        yield " ".join(path), command
+
+
+COMMANDS = dict(_commands(typer.main.get_command(cli.app)))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_has_an_example_of_it(name: str) -> None:
+    words = COMMANDS[name].help or ""
+
+    assert "Example: " in words
+    assert f"isac {name}" in words.split("Example: ")[1]
+
+
+def test_help_is_shown(isac: Terminal) -> None:
+    shown = isac("keys", "create", "--help")
+
+    assert shown.returncode == 0
+    assert 'Example: isac keys create "Example County Clerk" --role submitter' in shown.stdout
+
+
+def test_no_words_and_wrong_words_are_usage(isac: Terminal) -> None:
+    assert isac("nonsense").returncode == 2
+    assert isac().returncode == 2
+
+
+# -------------------------------------------------------------------------------------------- migrate, jurisdictions
+
+
+def test_migrate_lays_the_foundation_once(postgres: str, tmp_path: Path) -> None:
+    fresh = database.create(postgres, f"fresh_{os.getpid()}")
+    isac = Terminal(tmp_path, fresh)
+
+    assert isac("migrate").returncode == 0
+    before = {table: isac.count(table) for table in ("jurisdictions", "organizations", "objects", "audit")}
+    assert isac("migrate").returncode == 0
+    assert {table: isac.count(table) for table in before} == before
+    assert before["jurisdictions"] == 1151
+
+
+def test_jurisdictions_are_imported_once(isac: Terminal) -> None:
+    file = isac.file("towns.csv", f"{HEADER}us-oh-39903,Ash County,county,us-oh,39903,7\n")
+    before = isac.count("jurisdictions")
+    dry = isac("jurisdictions", "import", file, "--dry-run")
+
+    assert (dry.returncode, dry.stdout) == (0, "1 would be added, 0 would be changed, 0 left as they are.\n")
+    assert isac.count("jurisdictions") == before
+    first, second = isac("jurisdictions", "import", file), isac("jurisdictions", "import", file)
+    assert (first.returncode, first.stdout) == (0, "1 added, 0 changed, 0 left as they are.\n")
+    assert (second.returncode, second.stdout) == (0, "0 added, 0 changed, 1 left as they are.\n")
+    assert isac.count("jurisdictions") == before + 1
+
+
+def test_one_bad_line_stops_the_whole_import(isac: Terminal) -> None:
+    bad = "us-zz,Nowhere,state,us,99,\nus-oh-39904,Fir County,castle,us-oh,39904,7\n"
+    file = isac.file("towns.csv", f"{HEADER}us-oh-39903,Ash County,county,us-oh,39903,7\n{bad}")
+    before = isac.count("jurisdictions")
+    done = isac("jurisdictions", "import", file)
+
+    assert done.returncode == 2
+    assert {line.split(":")[1] for line in done.stderr.splitlines() if line.startswith("towns.csv:")} >= {"3", "4"}
+    assert "nothing was imported" in done.stderr
+    assert isac.count("jurisdictions") == before
+
+
+def test_an_unreadable_file_is_one_sentence(isac: Terminal) -> None:
+    missing = isac("jurisdictions", "import", "absent.csv")
+    latin = isac("members", "import", isac.file("latin.csv", MEMBERS.encode() + b"us-oh,Caf\xe9,member,a@b.example\n"))
+
+    for done in (missing, latin):
+        assert done.returncode == 2
+        assert is_one_sentence(done.stderr), done.stderr
+
+
+# ------------------------------------------------------------------------------------------------------- members, keys
+
+
+def test_members_get_keys_whose_secrets_are_shown_once(isac: Terminal) -> None:
+    file = isac.file(
+        "members.csv", f"{MEMBERS}us-oh-39901,Ash Clerk,member,a@b.example\n,Fir Vendor,vendor,c@d.example\n"
+    )
+    dry = isac("members", "import", file, "--dry-run")
+    assert (dry.returncode, dry.stdout) == (0, "2 would be added, each with a key.\n")
+
+    first = isac("members", "import", file)
+    rows = list(csv.DictReader(io.StringIO(first.stdout)))
+    assert (first.returncode, len(rows)) == (0, 2)
+    assert {row["organization"]: row["jurisdiction"] for row in rows} == {"Ash Clerk": "us-oh-39901", "Fir Vendor": ""}
+    assert all(row["secret"].startswith(f"isac_{row['key_id']}_") for row in rows)
+    before = isac.count("organizations"), isac.count("keys")
+
+    second = isac("members", "import", file)
+    assert second.returncode == 0
+    assert list(csv.DictReader(io.StringIO(second.stdout))) == []
+    assert (isac.count("organizations"), isac.count("keys")) == before
+
+
+def test_a_key_is_made_listed_and_revoked(isac: Terminal) -> None:
+    made = isac("keys", "create", "elm county clerk", "--role", "submitter")
+    (row,) = csv.DictReader(io.StringIO(made.stdout))
+    listed = isac("keys", "list")
+
+    assert row["organization"] == "Elm County Clerk"
+    assert row["secret"] not in listed.stdout
+    (line,) = [line for line in listed.stdout.splitlines() if row["key_id"] in line]
+    assert "submitter" in line
+    assert "us-oh-39901" in line
+    assert isac("keys", "revoke", row["key_id"]).returncode == 0
+    again = isac("keys", "revoke", row["key_id"])
+    assert again.returncode == 1
+    assert is_one_sentence(again.stderr)
+
+
+def test_a_key_for_an_unknown_organization_is_not_made(isac: Terminal) -> None:
+    before = isac.count("keys")
+    done = isac("keys", "create", "Nobody")
+
+    assert done.returncode == 1
+    assert is_one_sentence(done.stderr)
+    assert isac("keys", "create", "Ohio Board", "--role", "king").returncode == 2
+    assert isac.count("keys") == before
+
+
+# ------------------------------------------------------------------------------------------------------ intake, triage
+
+
+def test_a_stix_file_is_taken_in(isac: Terminal) -> None:
+    file = isac.file("bundle.json", orjson.dumps({"type": "bundle", "id": TOOL["id"], "objects": [TOOL]}))
+    first = isac("ingest", file, "--to", "us-oh", "--source", "a vendor")
+    second = isac("ingest", file, "--to", "us-oh", "--source", "a vendor")
+
+    assert (first.returncode, first.stdout) == (0, "accepted 1, held 0, refused 0, repeated 0\n")
+    assert (second.returncode, second.stdout) == (0, "accepted 0, held 0, refused 0, repeated 1\n")
+
+
+def test_what_is_held_or_refused_is_reported_and_listed(isac: Terminal, people: dict[str, Person]) -> None:
+    red = TOOL | {"object_marking_refs": markings.refs(TLP.RED)}
+    wrong = TOOL | {"id": "tool--00000000-0000-4000-8000-000000000002", "name": 7}
+    isac.file("objects.json", orjson.dumps([red, wrong]))
+    done = isac("ingest", "objects.json", "--to", "us", "--source", "a vendor")
+    listed = isac("triage", "list")
+
+    assert done.returncode == 1
+    assert done.stdout.startswith("accepted 0, held 1, refused 1, repeated 0\n")
+    assert "1 held: TLP:RED may not go to this collection" in done.stdout
+    assert f"such as {wrong['id']}" in done.stdout
+    (line,) = [line for line in listed.stdout.splitlines() if str(TOOL["id"]) in line]
+    assert "a vendor" in line
+    assert "TLP:RED" in line
+    assert listed.stdout.endswith("1 held: 1 tlp.\n")
+
+
+def test_a_list_and_files_that_cannot_be_read(isac: Terminal) -> None:
+    isac.file("list.txt.gz", gzip.compress(b"# hosts\nresults.example\nno value here\n"))
+    isac.file("damaged.gz", gzip.compress(b"x" * 1000)[:-9])
+    done = isac("ingest", "list.txt.gz", "damaged.gz", "absent", "--to", "us", "--source", "a list", "--sample")
+
+    assert done.returncode == 1
+    assert done.stdout.startswith("accepted 1, held 0, refused 1, repeated 0\n")
+    assert "list.txt.gz, line 3: no value here" in done.stdout
+    assert "not read: damaged.gz: " in done.stdout
+    assert "not read: absent: " in done.stdout
+
+
+def test_a_list_that_is_taken_whole_ends_with_zero(isac: Terminal) -> None:
+    isac.file("list.txt", "results.example\n192.0.2.7\n")
+    done = isac("ingest", "list.txt", "--to", "us", "--source", "a list", "--sample", "--tlp", "clear")
+
+    assert (done.returncode, done.stdout) == (0, "accepted 2, held 0, refused 0, repeated 0\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--to", "us-zz", "--source", "x"], 1),
+        (["--to", "us"], 2),
+        (["--source", "x"], 2),
+        (["--to", "us", "--source", "x", "--tlp", "mauve"], 2),
+        (["--to", "us", "--feed", "absent"], 1),
+    ],
+    ids=["unknown audience", "no source", "no audience", "unknown TLP", "unknown feed"],
+)
+def test_what_ingest_is_told_wrongly_is_said(isac: Terminal, words: list[str], code: int) -> None:
+    isac.file("list.txt", "results.example\n")
+    done = isac("ingest", "list.txt", *words)
+
+    assert done.returncode == code
+    assert done.stderr
+    assert isac.count("submissions") == 1
+
+
+def test_nothing_waits_in_an_empty_triage(isac: Terminal) -> None:
+    done = isac("triage", "list")
+
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "0 held: nothing waits.")
+
+
+# -------------------------------------------------------------------------------------------------------- surroundings
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["migrate"],
+        ["keys", "list"],
+        ["serve", "--port", "0"],
+        ["ingest", "list.txt", "--to", "us", "--source", "x"],
+    ],
+    ids=" ".join,
+)
+def test_a_database_that_is_away_is_one_sentence(nowhere: Terminal, words: list[str]) -> None:
+    nowhere.file("list.txt", "results.example\n")
+    done = nowhere(*words)
+
+    assert done.returncode == 3
+    assert is_one_sentence(done.stderr), done.stderr
+
+
+def test_serving_tables_of_another_version_is_refused(isac: Terminal, postgres: str) -> None:
+    empty = database.create(postgres, f"empty_{os.getpid()}")
+    done = isac("serve", "--port", "0", url=empty)
+
+    assert done.returncode == 3
+    assert is_one_sentence(done.stderr)
+    assert "isac migrate" in done.stderr

@@ -1,0 +1,200 @@
+"""The documentation says what is true: settings, commands, links, and the README's examples, which run."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from tests.conftest import Person, Running
+
+from isac.cli import app
+from isac.config import Settings
+from isac.policy import admit, release, screen
+from isac.policy.actors import Audience, Role
+from isac.stix.markings import TLP
+
+ROOT = Path(__file__).parents[1]
+DOCS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in DOCS}
+README = TEXTS["README.md"]
+
+#: what stands in examples for a member's own
+ADDRESS, COUNTY = "https://isac.example.org", "us-oh-39049"
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def lines(text: str) -> Iterator[str]:
+    """The commands in shell blocks, continued lines joined."""
+    for block in blocks(text, "sh"):
+        yield from block.replace("\\\n", " ").splitlines()
+
+
+def words(line: str) -> list[str]:
+    """Of a simple command: variables before it, comments and what is behind `>`, `|` and `&` left out."""
+    found = shlex.shlex(line, posix=True, punctuation_chars=True)
+    found.whitespace_split = True
+    parts = list(found)
+    end = next((n for n, part in enumerate(parts) if set(part) <= set("<>|&;")), len(parts))
+    start = next((n for n, part in enumerate(parts) if not re.match(r"[A-Z_]+=", part)), end)
+    return parts[start:end]
+
+
+COMMANDS = [
+    (name, parts) for name, text in TEXTS.items() for line in lines(text) if (parts := words(line))[:1] == ["isac"]
+]
+
+
+def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """All sub-commands, as they are typed."""
+    if not hasattr(command, "commands"):
+        yield " ".join(path)
+        return
+    for name, inner in command.commands.items():
+        yield from commands(inner, (*path, name))
+
+
+ISAC: Any = typer.main.get_command(app)
+
+
+def parse(parts: list[str]) -> None:
+    """Find the command and let it read its arguments; nothing is run. Raises for what the command line would refuse."""
+    command, context, (name, *rest) = ISAC, None, parts
+    while hasattr(command, "commands"):
+        context = command.make_context(name, [], parent=context, resilient_parsing=True)
+        name, *rest = rest
+        assert name in command.commands, name
+        command = command.commands[name]
+    command.make_context(name, rest, parent=context)
+
+
+# ------------------------------------------------------------------------------------------------- settings, commands
+
+
+@pytest.mark.parametrize("field", sorted(Settings.model_fields))
+def test_every_setting_is_listed_with_its_default(field: str) -> None:
+    default = Settings.model_fields[field].default
+    row = f"| `ISAC_{field.upper()}` | `{field}` | {'empty' if default == '' else f'`{default}`'} | "
+    assert row in TEXTS["docs/settings.md"]
+
+
+def test_no_setting_is_listed_that_is_not_there() -> None:
+    named = {name for text in TEXTS.values() for name in re.findall(r"\bISAC_([A-Z_]+)", text)}
+    assert named <= {field.upper() for field in Settings.model_fields}
+
+
+@pytest.mark.parametrize("command", [path for path in commands(ISAC) if path])
+def test_every_command_is_named(command: str) -> None:
+    assert any(f"isac {command}" in text for text in TEXTS.values())
+
+
+@pytest.mark.parametrize(("name", "parts"), COMMANDS, ids=[" ".join(parts[:4]) for _, parts in COMMANDS])
+def test_every_example_is_understood_by_the_command_line(name: str, parts: list[str]) -> None:
+    parse(parts)
+
+
+@pytest.mark.parametrize("line", ["isac nothing", "isac ingest a --to us --nope", "isac ingest a", "isac keys create"])
+def test_a_wrong_example_is_noticed(line: str) -> None:
+    with pytest.raises(Exception, match=r"nothing|nope|to|Missing"):
+        parse(words(line))
+
+
+def test_every_target_of_make_is_there() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = {target for text in TEXTS.values() for target in re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE)}
+    assert {"demo", "test", "install", "lint", "bench"} <= named
+    assert {target for target in named if f"\n{target}:" not in makefile} == set()
+
+
+# --------------------------------------------------------------------------------------------------------- the content
+
+
+def test_the_files_that_the_road_names_are_there() -> None:
+    for name in re.findall(r"`([a-z]+(?:/[a-z_]+)?\.py|[a-z]+/)`", README.partition("## Where things are")[2]):
+        assert (ROOT / "src/isac" / name).exists() or (ROOT / name).exists(), name
+
+
+def test_the_table_of_audiences_is_the_code_s() -> None:
+    """docs/analysts.md against policy.release.possible."""
+    kinds = [("public", False), ("state", False), ("group", False), ("group", True), ("organization", False)]
+    for tlp in TLP:
+        cells = ["yes" if release.possible(tlp, Audience(1, kind, (1,), "", frozen)) else "–" for kind, frozen in kinds]
+        assert f"| {str(tlp).upper()} | {' | '.join(cells)} |" in TEXTS["docs/analysts.md"]
+
+
+def test_every_rule_that_holds_an_object_is_explained() -> None:
+    sources = "".join(Path(str(module.__file__)).read_text(encoding="utf-8") for module in (screen, admit))
+    rules = set(re.findall(r'Hold\("([a-z ]+)"', sources)) | set(re.findall(r'Move\.HOLD, "([a-z ]+)"', sources))
+    assert len(rules) >= 6
+    assert {rule for rule in rules if f"| `{rule}` |" not in TEXTS["docs/analysts.md"]} == set()
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_every_role_is_explained(role: Role) -> None:
+    assert f"| {role} |" in TEXTS["docs/operators.md"]
+
+
+def anchors(text: str) -> set[str]:
+    """What a link may point at within a page."""
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_link_leads_somewhere(name: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", TEXTS[name]):
+        if re.match(r"https?:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (ROOT / name).parent / path if path else ROOT / name
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file.read_text(encoding="utf-8")), target
+
+
+def test_no_secret_stands_in_the_documentation() -> None:
+    looks_like_one = re.compile(
+        r"isac_[A-Za-z0-9]{8}_[A-Za-z0-9_-]{20}|://[^/\s:@]+:[^/\s@]+@|PRIVATE KEY|(?<![\w/-])[A-Za-z0-9_-]{32,}(?![\w/-])"
+    )
+    assert [(name, found[0]) for name, text in TEXTS.items() if (found := looks_like_one.search(text))] == []
+
+
+# ------------------------------------------------------------------------------------------- the README's examples
+
+
+def mine(example: str, server: Running, person: Person) -> str:
+    """An example as this person would type it."""
+    for placeholder, own in (
+        (ADDRESS, server.base),
+        ("KEY_ID", person.key_id),
+        ("SECRET", person.secret),
+        (COUNTY, "us-oh-39901"),
+    ):
+        example = example.replace(placeholder, own)
+    return example
+
+
+def test_the_readme_s_python_runs(server: Running, people: dict[str, Person]) -> None:
+    (example,) = blocks(README, "python")
+    typed = mine(example, server, people["franklin"])
+    done = subprocess.run([sys.executable, "-c", typed], capture_output=True, text=True, check=True, timeout=60)
+    title, *shown = done.stdout.splitlines()
+    assert title == "Elm County - Ohio"
+    assert len(shown) == 9, "the TLP definitions"
+    assert all(line.startswith("marking-definition marking-definition--") for line in shown)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_the_readme_s_curl_runs(server: Running, people: dict[str, Person]) -> None:
+    (example,) = [line for line in lines(README) if line.startswith("curl ")]
+    typed = shlex.split(mine(example, server, people["franklin"]))
+    done = subprocess.run([*typed, "--fail"], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.count('"type":"marking-definition"') == 9
