@@ -131,6 +131,7 @@ def number(value: float) -> str:
 
 
 def _table(head: list[str], lines: list[list[str]]) -> str:
+    words = ("measure", "beside it", "note", "target", "", "unit", "isac is")
     rule = ["---" if name in words else "---:" for name in head]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))
 

@@ -15,8 +15,8 @@ def upgrade() -> None:
     # The driver's own: op.execute would read the colons in the SQL as parameters.
     run = op.get_bind().exec_driver_sql
     schema = run("SELECT quote_ident(current_schema())").scalar_one()
-    for statements in (WHO, WHAT, LOG, RELEASE_BATCH, GRANTS.replace("{schema}", schema)):
-        run(statements)
+    for statements in (WHO, WHAT, LOG, RELEASE_BATCH, GRANTS):
+        run(statements.replace("{schema}", schema))
 
 
 WHO = """
@@ -221,15 +221,16 @@ CREATE TABLE head (
   timeline bigint NOT NULL
 );
 INSERT INTO head (seq, date_added, timeline)
-SELECT 0, clock_timestamp(), timeline_id FROM pg_control_checkpoint();
+SELECT 0, clock_timestamp(), ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint;
 """
 
+# pg_temp last on its path: else a caller's temporary table of the same name would stand in for the log.
 RELEASE_BATCH = """
 CREATE FUNCTION release_batch(
   leaving bigint[], shut boolean[],
   put_version bigint[], put_audience integer[], put_ended boolean[]
 ) RETURNS TABLE (first_seq bigint, last_seq bigint, newest timestamptz)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
 DECLARE
   latest head;
   here bigint;
@@ -243,7 +244,8 @@ BEGIN
   PERFORM pg_advisory_xact_lock('head'::regclass::bigint);
   -- A new statement, so a new snapshot: it sees what the lock's last holder committed.
   SELECT * INTO latest FROM head;
-  SELECT timeline_id INTO here FROM pg_control_checkpoint();
+  -- Of the write-ahead log itself: pg_control tells a new timeline only after the checkpoint that follows a promotion.
+  here := ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint;
   IF here <> latest.timeline THEN
     -- A promoted replica may lack entries that were already given out: jump over them.
     latest.seq := latest.seq + (1 << 20);

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from isac import logs
 from isac.errors import IsacError
 from isac.serve import access, taxii, wire
 from isac.serve.queries import Tokens
@@ -33,6 +34,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Here and not below, so that routes which somebody adds to the application are looked at as well.
         access.require_access(app.routes)
+        logs.configure()  # a worker is a process that has set up nothing yet
         async with database.pool(database_url) as pool:
             async with pool.connection() as conn:
                 tokens = Tokens(await members.token_key(conn))

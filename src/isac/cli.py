@@ -5,7 +5,6 @@ Exit codes: 0 all done, 1 something was refused or held, 2 usage, 3 the surround
 
 import contextlib
 import csv
-import logging
 import multiprocessing
 import sys
 from collections import Counter
@@ -21,8 +20,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from isac import demo as demonstration
+from isac import logs, server, times
 from isac import sandbox as throw_away
-from isac import server, times
 from isac.config import Settings
 from isac.errors import Invalid, IsacError, NotFound
 from isac.ingest import feeds, files
@@ -60,7 +59,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen a
 
 def main() -> NoReturn:
     """Run a command; every known error is one sentence and an exit code."""
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    logs.configure()
     try:
         with database.explaining():
             app()
@@ -172,6 +171,8 @@ def import_members(file: Path, dry_run: DryRun = False) -> None:
         async with pool.connection() as conn, conn.transaction():
             read, problems = memberships.read(text, await members.jurisdictions(conn))
             _refuse(file, problems)
+            if any(organization.kind == "isac" for organization in read):
+                raise Invalid(f"{file}: there is one ISAC, and this is it; leave its line out.")
             known = await members.organizations(conn)
             new = [organization for organization in read if organization.name.lower() not in known]
             if dry_run:

@@ -44,6 +44,7 @@ class NotFound(IsacError):
     """No such resource"""
 
     status = 404
+    exit_code = 2
 
 
 class NotAcceptable(IsacError):

@@ -21,7 +21,7 @@ from isac.ingest.files import Reading
 from isac.store import database, members, tables
 from isac.store.database import Pool
 
-pytestmark = needs_corpus
+pytestmark = [needs_corpus, pytest.mark.slow]
 
 #: the one list that is not read whole: of its 120,000 lines the head is, packed as the file is
 LONG, LINES = "ipsum.txt.gz", 3000

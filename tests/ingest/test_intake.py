@@ -27,7 +27,6 @@ from isac.store.objects import Query, Versions
 from isac.store.submissions import Counts
 
 JANUARY, FEBRUARY = (f"2026-0{month}-01T00:00:00.000Z" for month in (1, 2))
-MARKED = {tlp: {"object_marking_refs": markings.refs(tlp)} for tlp in TLP}
 #: a creator who is no member here
 ELSEWHERE = "identity--00000000-0000-4000-8000-0000000000e1"
 ACS = {
@@ -41,6 +40,7 @@ ACS = {
 }
 
 Body = dict[str, Any]
+MARKED: dict[TLP, Body] = {tlp: {"object_marking_refs": markings.refs(tlp)} for tlp in TLP}
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 

@@ -9,39 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from tests.store.places import PLACES, Place
+
 Tlp = Literal["clear", "green", "amber", "amber+strict", "red"]
 Verdict = Literal["accept", "hold", "refuse"]
 
 #: the ISAC: the producer of objects «of ours», and the one poster who may release everywhere («free»)
 ISAC = "isac"
-
-
-@dataclass(frozen=True)
-class Place:
-    """An audience: a node of the tree, a group, or an organization."""
-
-    name: str
-    kind: Literal["node", "group", "organization"]
-    #: nodes only; None at the root
-    parent: str | None = None
-    #: groups only: the members are fixed and named
-    frozen: bool = False
-
-
-#: The world of the tests. Group «open» has members by rule, so it is not frozen.
-PLACES: tuple[Place, ...] = (
-    Place("public", "node"),
-    Place("us", "node", "public"),
-    Place("us-oh", "node", "us"),
-    Place("us-tx", "node", "us"),
-    Place("us-oh-39049", "node", "us-oh"),
-    Place("us-oh-39035", "node", "us-oh"),
-    Place("us-tx-48201", "node", "us-tx"),
-    Place("group-g", "group", frozen=True),
-    Place("group-open", "group"),
-    Place("org-a", "organization"),
-    Place("org-b", "organization"),
-)
 
 
 class Key(NamedTuple):

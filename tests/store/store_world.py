@@ -12,13 +12,15 @@ from typing import Any
 
 import orjson
 import psycopg
-from tests.store.model import ISAC, PLACES, Line, Seen, Tlp, Verdict
+from tests.store.model import ISAC, Line, Seen, Tlp, Verdict
+from tests.store.places import PLACES
 from tests.store.world import NoSuchCollection, World
 
 from isac import times
 from isac.errors import Forbidden, NotFound
 from isac.policy.actors import Actor, Audience, Role, Scope, may_read
 from isac.policy.admit import Arrival, Move, Poster
+from isac.policy.release import Facts
 from isac.stix import markings, objects
 from isac.store import database, facts, log, members
 from isac.store.database import Connection
@@ -182,7 +184,7 @@ class StoreWorld:
         """Let the validity of what stands end now, and expire."""
         subject = await self._subject(stix_id, producer)
         locked = await facts.lock(self.conn, [stix_id], make=False)
-        known = locked[stix_id].facts if stix_id in locked else facts.Facts()
+        known = locked[stix_id].facts if stix_id in locked else Facts()
         versions = [v for v in known.versions if v.producer == subject.producer]
         if not versions or any(v.revoked for v in versions):
             return "refuse"
@@ -354,7 +356,7 @@ async def store_world(postgres: str, template: str) -> World:
     """A fresh copy of the furnished template."""
     name = f"world_{next(_numbers)}"
     admin = await psycopg.AsyncConnection.connect(postgres, autocommit=True)
-    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")  # type: ignore[arg-type]
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     await admin.close()
     url = database.create(postgres, name)
     owner = await psycopg.AsyncConnection.connect(database.conninfo(url, None), autocommit=True)

@@ -1,17 +1,23 @@
 """The release log of the real store: every directed case, and random histories against the model."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 import uvloop
+from tests.store import log_events
 from tests.store.log_cases import CASES, CHOICES
 from tests.store.store_world import furnish, store_world
 from tests.store.story import Story
 from tests.store.test_log_properties import check_log
 
 from isac.store import database
+
+#: a step compares all collections' views, so a few hundred take half a minute; set both higher for a long night
+EXAMPLES = int(os.environ.get("ISAC_TEST_EXAMPLES", "8"))
+STEPS = int(os.environ.get("ISAC_TEST_STEPS", "20"))
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +29,7 @@ def places(postgres: str) -> str:
     return "template_places"
 
 
-@pytest.mark.parametrize("name", [*CASES, *CHOICES])
+@pytest.mark.parametrize("name", [*log_events.CASES, *CHOICES])
 def test_the_store_tells_the_case(name: str, postgres: str, places: str) -> None:
     async def tell() -> None:
         world = await store_world(postgres, places)
@@ -38,7 +44,14 @@ def test_the_store_tells_the_case(name: str, postgres: str, places: str) -> None
 @pytest.mark.slow
 def test_the_store_shows_what_the_model_shows(postgres: str, places: str) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        check_log(lambda: store_world(postgres, places), runner.run, verdicts=False)
+        check_log(
+            lambda: store_world(postgres, places),
+            runner.run,
+            examples=EXAMPLES,
+            steps=STEPS,
+            verdicts=False,
+            shrink=False,
+        )
 
 
 @pytest.fixture(autouse=True, scope="module")

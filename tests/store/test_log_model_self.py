@@ -3,12 +3,13 @@
 import asyncio
 
 import pytest
+from tests.store import log_events
 from tests.store.log_cases import CASES, CHOICES
 from tests.store.story import Story
 from tests.store.world import ModelWorld
 
 
-@pytest.mark.parametrize("name", [*CASES, *CHOICES])
+@pytest.mark.parametrize("name", [*log_events.CASES, *CHOICES])
 def test_the_model_tells_the_case(name: str) -> None:
     async def tell() -> None:
         world = ModelWorld()

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, note, settings
+from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from tests.store.model import ISAC, PLACES, Grant, Key, Line, Seen, Tlp
+from tests.store.model import ISAC, Grant, Key, Line, Seen, Tlp
+from tests.store.places import PLACES
 from tests.store.world import ModelWorld, NoSuchCollection, World
 
 T = TypeVar("T")
@@ -255,6 +256,7 @@ def check_log(
     steps: int | None = None,
     verdicts: bool = True,
     moves: bool = True,
+    shrink: bool = True,
 ) -> None:
     """Raise AssertionError with the shortest history in which the world and the model part.
 
@@ -271,6 +273,8 @@ def check_log(
             max_examples=examples or int(os.environ.get("ISAC_TEST_EXAMPLES", "25")),
             stateful_step_count=steps or int(os.environ.get("ISAC_TEST_STEPS", "30")),
             deadline=None,
+            # Shrinking a history on a real database takes longer than reading it.
+            phases=list(Phase) if shrink else [Phase.explicit, Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -233,7 +233,9 @@ def check_order(url: str) -> None:
     for one, next_one in itertools.pairwise(entries):
         assert one.seq < next_one.seq
         assert one.added < next_one.added, f"{next_one} is not after {one}"
-    taken = {entry.seq for entry in entries} | {e.ended for e in entries if e.ended} | {e.shut for e in entries if e.shut}
+    taken = (
+        {entry.seq for entry in entries} | {e.ended for e in entries if e.ended} | {e.shut for e in entries if e.shut}
+    )
     assert taken == set(range(1, head + 1)), "seq has gaps"
 
 
@@ -245,7 +247,9 @@ def check_follower(url: str, follower: Follower) -> None:
         wanted = [
             entry.added
             for entry in mine
-            if entry.seq <= head and _stood(entry, head, history=follower.history) and (not after or entry.added > after)
+            if entry.seq <= head
+            and _stood(entry, head, history=follower.history)
+            and (not after or entry.added > after)
         ]
         assert held == wanted[: follower.limit], f"a page after {after} at {head} is not the log's prefix"
     seen = set(follower.seen)
@@ -293,7 +297,9 @@ def test_followers_lose_nothing_and_read_nothing_twice(pool: Pool, database_url:
 
 def test_nor_do_they_when_the_clock_is_an_hour_behind_the_log(pool: Pool, database_url: str, run: Run) -> None:
     with psycopg.connect(database.conninfo(database_url, database.OWNER), autocommit=True) as conn:
-        row = conn.execute("UPDATE head SET date_added = date_added + interval '1 hour' RETURNING date_added").fetchone()
+        row = conn.execute(
+            "UPDATE head SET date_added = date_added + interval '1 hour' RETURNING date_added"
+        ).fetchone()
     assert row is not None
     followers = fresh()
     released = run(stress(pool, database_url, database_url, followers))

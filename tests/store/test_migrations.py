@@ -15,7 +15,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg import sql
-from tests.conftest import ROSTER
+from tests.conftest import ROSTER, Person
 
 from isac.ingest.foundation import found
 from isac.ingest.intake import Submission, take_in
@@ -31,6 +31,18 @@ _numbers = itertools.count()
 def empty(postgres: str) -> Iterator[str]:
     """A database with nothing in it."""
     name = f"empty_{next(_numbers)}"
+    yield database.create(postgres, name)
+    with psycopg.connect(postgres, autocommit=True) as conn:
+        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="module")
+def guarded(postgres: str, template: dict[str, Person]) -> Iterator[str]:
+    """One copy of the template for all that is refused."""
+    assert template
+    name = f"guarded_{next(_numbers)}"
+    with psycopg.connect(postgres, autocommit=True) as conn:
+        conn.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template_isac").format(sql.Identifier(name)))
     yield database.create(postgres, name)
     with psycopg.connect(postgres, autocommit=True) as conn:
         conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
@@ -91,7 +103,9 @@ def test_an_empty_database_is_brought_to_the_head(empty: str) -> None:
 
 
 def test_migrating_twice_changes_nothing(empty: str) -> None:
-    catalog = "SELECT relname, oid, relfilenode, relacl::text FROM pg_class WHERE relnamespace = 'elections'::regnamespace"
+    catalog = (
+        "SELECT relname, oid, relfilenode, relacl::text FROM pg_class WHERE relnamespace = 'elections'::regnamespace"
+    )
     facts = "SELECT h.*, r.*, v.* FROM head h, root r, alembic_version v"
     database.migrate(empty)
     before = rows(empty, catalog), rows(empty, facts)
@@ -173,9 +187,9 @@ FORBIDDEN = [
 
 
 @pytest.mark.parametrize("statement", FORBIDDEN)
-def test_the_application_may_not(statement: str, database_url: str) -> None:
+def test_the_application_may_not(statement: str, guarded: str) -> None:
     with (
-        psycopg.connect(database.conninfo(database_url), autocommit=True) as conn,
+        psycopg.connect(database.conninfo(guarded), autocommit=True) as conn,
         pytest.raises(psycopg.errors.InsufficientPrivilege),
     ):
         conn.execute(statement.encode())

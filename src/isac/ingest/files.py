@@ -93,6 +93,8 @@ async def ingest(
 
     The executor judges the objects of a large document. Raises Invalid where it cannot be read as a whole.
     """
+    if feed is not None and not feed.redistribute:
+        raise Invalid(f"Feed {feed.name}: its terms forbid redistribution (redistribute = false); it is not released.")
     read = await asyncio.to_thread(_read, payload.data, feed)
     problems: list[Unreadable] = []
     if isinstance(read, list):
@@ -100,6 +102,8 @@ async def ingest(
     else:
         async with pool.connection() as conn:
             isac = await members.steward(conn)
+            # As it was first written: the ids of indicators hang on it, and «Vendor» is «vendor».
+            source = await members.name(conn, asking.organization)
             marking = tlp if tlp is not None else TLP.GREEN
             pieces, problems = await author(
                 conn, read, producer=isac.identity, source=source, tlp=marking, now=times.now()
@@ -123,8 +127,6 @@ async def run_feed(
     pool: Pool, feed: Feed, folder: Path, *, progress: Callable[[int], None] = lambda _: None
 ) -> Reading:
     """Read a feed's file and take it in for its audience. Raises Invalid, and NotFound for an audience that is not."""
-    if not feed.redistribute:
-        raise Invalid(f"Feed {feed.name}: its terms forbid redistribution (redistribute = false); it is not released.")
     data = await asyncio.to_thread(feeds.payload, feed, folder)
     async with pool.connection() as conn, conn.transaction():
         asking = await members.source(conn, feed.name)

@@ -229,7 +229,9 @@ class _Road:
 
 
 def _is_no_companion(piece: bytes) -> bool:
-    return not any(kind in piece for kind in _COMPANION_BYTES)
+    if not any(kind in piece for kind in _COMPANION_BYTES):
+        return True  # the usual case, by its bytes alone
+    return next(iter(_Bodies([piece])), {}).get("type") not in COMPANIONS
 
 
 _COMPANION_BYTES = tuple(f'"{kind}"'.encode() for kind in sorted(COMPANIONS))

@@ -3,6 +3,7 @@
 Facts come in as values; nothing here depends on who may see what (that is `admit`).
 """
 
+import collections
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -42,9 +43,7 @@ class Refusal:
 class Survey:
     """What a submission's objects say of each other."""
 
-    #: the strictest TLP among the objects that name an id
-    named_by: dict[str, TLP] = field(default_factory=dict)
-    #: of each object that is marked or has the default
+    #: of each object that decides, or is decided by, another's TLP
     tlp: dict[str, TLP] = field(default_factory=dict)
     #: ids of all markings, other than TLP, that the objects carry
     marked: set[str] = field(default_factory=set)
@@ -90,28 +89,27 @@ def _keeps_company(body: Mapping[str, Any]) -> bool:
 
 
 def _survey_company(found: Survey, bodies: Iterable[dict[str, Any]], default: TLP) -> None:
-    unmarked: list[tuple[str, str, set[str]]] = []
+    """Each unmarked one is as strict as the strictest that it names or that names it, through others like it too."""
+    unmarked: set[str] = set()
+    touching: dict[str, set[str]] = collections.defaultdict(set)
     for body in bodies:
-        kind, stix_id = body.get("type"), str(body.get("id", "")).lower()
-        if kind in COMPANIONS:
+        if body.get("type") in COMPANIONS:
             continue
-        marked = markings.in_force(body).tlp
-        names = named(body)
+        stix_id, marked = str(body.get("id", "")).lower(), markings.in_force(body).tlp
         if marked is None and _keeps_company(body):
-            unmarked.append((stix_id, str(kind), names))
-            continue
-        found.tlp[stix_id] = default if marked is None else marked
-        for name in names:
-            found.named_by[name] = max(found.named_by.get(name, TLP.CLEAR), found.tlp[stix_id])
-    # Relationships first: an observable is as strict as the relationship that names it, too.
-    for stix_id, kind, names in sorted(unmarked, key=lambda item: item[1] not in _SRO):
-        strict = [found.tlp[name] for name in names if name in found.tlp]
-        if stix_id in found.named_by:
-            strict.append(found.named_by[stix_id])
-        found.tlp[stix_id] = max(strict, default=default)
-        if kind in _SRO:
-            for name in names:
-                found.named_by[name] = max(found.named_by.get(name, TLP.CLEAR), found.tlp[stix_id])
+            unmarked.add(stix_id)
+        else:
+            found.tlp[stix_id] = default if marked is None else marked
+        for name in named(body):
+            touching[name].add(stix_id)
+            touching[stix_id].add(name)
+    for stix_id, tlp in sorted(found.tlp.items(), key=lambda item: item[1], reverse=True):
+        reached = [stix_id]
+        while reached:
+            for other in touching[reached.pop()] & unmarked:
+                unmarked.remove(other)
+                found.tlp[other] = tlp
+                reached.append(other)
 
 
 def tlp_of(seen: Object, known: Survey, default: TLP) -> TLP:

@@ -25,6 +25,9 @@ from isac.store import tables
 Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
 Pool: TypeAlias = AsyncConnectionPool[Connection]
 
+#: what is raised where the database does not answer, or not in time
+Away = psycopg.OperationalError
+
 OWNER, APP = "isac_owner", "isac_app"
 
 
@@ -53,6 +56,7 @@ async def connect(url: str, role: str | None = APP) -> Connection:
 async def pool(url: str, size: int = 10) -> AsyncIterator[Pool]:
     """Connections of the role isac_app, in autocommit, opened and closed with the context."""
     kwargs = {"autocommit": True}
+    await (await connect(url)).close()  # says at once, and why, if nobody answers
     async with AsyncConnectionPool(conninfo(url), min_size=1, max_size=size, kwargs=kwargs, open=False) as opened:
         try:
             await opened.wait(timeout=15)
@@ -147,5 +151,3 @@ def explaining() -> Iterator[None]:
         yield
     except psycopg.Error as error:
         raise explained(error) from error
-    except PoolTimeout as error:
-        raise Surroundings("The database does not answer in time.") from error

@@ -143,6 +143,12 @@ async def source(conn: Connection, name: str | None) -> Actor:
     return Actor(0, "operator", organization, identity, Role.STEWARD, home, own, frozenset(), scope)
 
 
+async def name(conn: Connection, organization: int) -> str:
+    """An organization's name as it was first written."""
+    ((found,),) = await fetch(conn, "SELECT name FROM organizations WHERE pk = %s", (organization,))
+    return str(found)
+
+
 _COLLECTION = """
 SELECT c.pk, c.id::text, c.alias, c.title, c.description,
        (SELECT json_agg(json_build_array(a.pk, a.kind, a.above || a.pk, a.code, a.frozen) ORDER BY nth)
@@ -222,6 +228,7 @@ async def import_jurisdictions(
     paths = dict(await fetch(conn, "SELECT code, above || pk FROM audiences"))
     everybody = known | {jurisdiction.code: jurisdiction for jurisdiction in found.added}
     numbers = await _numbers(conn, "audiences", len(found.added))
+    titles = {name for (name,) in await fetch(conn, "SELECT title FROM collections")}
     audiences, rows, shelves = [], [], []
     for pk, jurisdiction in zip(numbers, found.added, strict=True):
         kind = jurisdiction.kind if jurisdiction.kind in ("nation", "state") else "local"
@@ -240,7 +247,8 @@ async def import_jurisdictions(
                 jurisdiction.registered_voters,
             )
         )
-        name = title(jurisdiction, everybody.get(jurisdiction.parent or ""))
+        name = _title(title(jurisdiction, everybody.get(jurisdiction.parent or "")), titles)
+        titles.add(name)
         shelves.append(
             (
                 uuid.uuid4(),
@@ -261,7 +269,7 @@ async def import_jurisdictions(
         await cursor.executemany(_ADD_COLLECTION, shelves)
         await cursor.executemany(
             "UPDATE jurisdictions SET name = %s, registered_voters = %s WHERE code = %s",
-            [(new.name, new.registered_voters, new.code) for new, _ in found.changed],
+            [(after.name, after.registered_voters, after.code) for _, after in found.changed],
         )
     if found.added or found.changed:
         what = f"{len(found.added)} added, {len(found.changed)} changed"

@@ -196,7 +196,7 @@ async def _instants(conn: Connection, collection: Collection, pk: int, wanted: V
 
 async def _rows(conn: Connection, collection: Collection, query: Query, columns: str) -> list[tuple[Any, ...]]:
     """`limit + 1` rows of (date_added, *columns): the one too many tells whether there is more."""
-    if not _of_this_spec(query):
+    if not _of_this_spec(query) or query.types == ():
         return []
     audiences = _audiences(collection)
     objects = None

@@ -25,7 +25,7 @@ class Counts:
     accepted: int = 0
     held: int = 0
     refused: int = 0
-    #: the very same version was there already, or waits already
+    #: the very same version was there already
     repeated: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
