@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import shutil
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,7 +74,8 @@ class Tables:
     #: lines of the common harness
     common: list[dict[str, Any]] = field(default_factory=list)
     postgres: str = ""
-    seconds: float = 0.0
+    #: when the run began, on the monotonic clock
+    began: float = field(default_factory=time.monotonic)
 
     def add(self, one: Figure | Single) -> None:
         if isinstance(one, Figure):
@@ -116,7 +118,7 @@ class Tables:
         client = "wrk" if shutil.which("wrk") else "our own asyncio client"
         memory = psutil.virtual_memory().total / 2**30
         return (
-            f"{datetime.now(UTC):%Y-%m-%d}, {self.seconds / 60:.0f} minutes. {os.cpu_count()} cores ({_processor()}), "
+            f"{datetime.now(UTC):%Y-%m-%d}, {(time.monotonic() - self.began) / 60:.0f} minutes. {os.cpu_count()} cores ({_processor()}), "
             f"{memory:.0f} GiB, {platform.system()} {platform.release().split('-')[0]}; clients, server and PostgreSQL "
             f"share them. Load average at the end: {os.getloadavg()[0]:.1f}. Python {platform.python_version()}, "
             f"{self.postgres}, {versions}. One worker; rates by {client}."

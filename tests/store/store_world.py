@@ -177,8 +177,12 @@ class StoreWorld:
         return await self._deed(log.narrow(self.conn, subject, wide_place, narrow_place, self._by()))
 
     async def withdraw(self, stix_id: str, producer: str, audience: str, at: int) -> Verdict:
+        """`at` is the case's word for when a revoked version of ours is made; notices go by the world's clock."""
         subject, place = await self._subject(stix_id, producer), await self._audience(audience)
-        return await self._deed(log.withdraw(self.conn, subject, place, self._by(_instant(at))))
+        locked = await facts.lock(self.conn, [stix_id], make=False)
+        grants = locked[stix_id].facts.of(subject.producer) if stix_id in locked else ()
+        by = self._by(_instant(at)) if producer == ISAC and len(grants) == 1 else self._by()
+        return await self._deed(log.withdraw(self.conn, subject, place, by))
 
     async def expire(self, stix_id: str, producer: str) -> Verdict:
         """Let the validity of what stands end now, and expire."""
