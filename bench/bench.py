@@ -88,6 +88,8 @@ class Run:
     #: of the first load and the full poll, objects per second
     loaded: float = 0.0
     polled: float = 0.0
+    #: buffers of the first page when the load was just done
+    fresh: int = 0
 
 
 def main() -> None:
@@ -191,6 +193,9 @@ def loads(run: Run) -> None:
             return _ingest(run, members)
 
         posted = _each("load by POST", run.size, 1, post, copy)
+        variables = run.sandbox.variables
+        run.fresh = postgres.first_page_buffers(variables["DATABASE_URL"], variables["COLLECTION"], 1000)
+        say(f"buffers of the first page right after the load: {run.fresh:,}")
         run.memory.append(run.sandbox.memory())
         ingested = _each("load by isac ingest", run.size, 11, ingest, copy)
         while len(run.copies) < RUNS:
@@ -351,13 +356,16 @@ def pages(run: Run) -> None:
         say(f"buffers of a page at {many:,} objects: {large}")
     finally:
         shelf.close()
+    usual, beside = statistics.median(small), f"the same at {few:,}, analyzed"
+    fresh = "page of 1,000, buffers read, right after the load by POST"
+    run.tables.add(Figure(fresh, run.size, run.fresh, beside, usual, 1.1, "at most"))
     run.tables.add(
         Figure(
-            "page of 1,000, buffers read",
+            "page of 1,000, buffers read, after ANALYZE",
             many,
             statistics.median(large),
-            f"the same at {few:,}",
-            statistics.median(small),
+            beside,
+            usual,
             1.1,
             "at most",
             note="first, middle, last page: " + ", ".join(f"{b}/{a}" for a, b in zip(small, large, strict=True)),

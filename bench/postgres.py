@@ -106,19 +106,30 @@ class Shelf:
         self._conn.execute("ANALYZE log")
 
     def buffers(self, limit: int) -> list[int]:
-        """Buffers that the server's own statement reads for a page: the first, one in the middle, the last full one."""
-        text = objects._statement("raw", len(self._audiences), 0, False, False, "live")
-        found = []
-        for start in (-1, self._have // 2, self._have - limit - 2):
-            values: dict[str, object] = {f"a{n}": audience for n, audience in enumerate(self._audiences)}
-            values |= {"after": _SINCE + timedelta(milliseconds=start), "limit": limit + 1}
-            told = self._conn.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {text}".encode(), values).fetchone()
-            assert told
-            plan = told[0][0]["Plan"]
-            if plan["Actual Rows"] != limit + 1:
-                raise RuntimeError(f"a page of {plan['Actual Rows']} rows instead of {limit + 1}")
-            found.append(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
-        return found
+        """Buffers of a page: the first, one in the middle, the last full one."""
+        places = [_SINCE + timedelta(milliseconds=start) for start in (-1, self._have // 2, self._have - limit - 2)]
+        return [page_buffers(self._conn, self._audiences, place, limit) for place in places]
 
     def close(self) -> None:
         self._conn.close()
+
+
+def page_buffers(conn: Connection, audiences: Sequence[int], after: datetime, limit: int) -> int:
+    """Buffers that the server's own statement reads for the page after that instant."""
+    text = objects._statement("raw", len(audiences), 0, False, False, "live")
+    values: dict[str, object] = {f"a{n}": audience for n, audience in enumerate(audiences)}
+    values |= {"after": after, "limit": limit + 1}
+    told = conn.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {text}".encode(), values).fetchone()
+    assert told
+    plan = told[0][0]["Plan"]
+    if plan["Actual Rows"] != limit + 1:
+        raise RuntimeError(f"a page of {plan['Actual Rows']} rows instead of {limit + 1}")
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+
+def first_page_buffers(url: str, collection: str, limit: int) -> int:
+    """The same for the first page of a collection as it stands, be PostgreSQL's statistics of it old or new."""
+    with psycopg.connect(url, autocommit=True, options="-c search_path=elections -c timezone=UTC") as conn:
+        found = conn.execute("SELECT audiences FROM collections WHERE id = %s", (collection,)).fetchone()
+        assert found
+        return page_buffers(conn, found[0], _SINCE, limit)

@@ -116,9 +116,10 @@ class Tables:
     def _machine(self) -> str:
         versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES)
         client = "wrk" if shutil.which("wrk") else "our own asyncio client"
+        minutes = (time.monotonic() - self.began) / 60
         memory = psutil.virtual_memory().total / 2**30
         return (
-            f"{datetime.now(UTC):%Y-%m-%d}, {(time.monotonic() - self.began) / 60:.0f} minutes. {os.cpu_count()} cores ({_processor()}), "
+            f"{datetime.now(UTC):%Y-%m-%d}, {minutes:.0f} minutes. {os.cpu_count()} cores ({_processor()}), "
             f"{memory:.0f} GiB, {platform.system()} {platform.release().split('-')[0]}; clients, server and PostgreSQL "
             f"share them. Load average at the end: {os.getloadavg()[0]:.1f}. Python {platform.python_version()}, "
             f"{self.postgres}, {versions}. One worker; rates by {client}."

@@ -1,4 +1,4 @@
-"""The commands as an operator types them: what they print, what they change, and their exit codes (decisions.md 10)."""
+"""The commands as an operator types them: what they print, what they change, and their exit codes."""
 
 import csv
 import gzip
@@ -265,7 +265,7 @@ def test_a_list_that_is_taken_whole_ends_with_zero(isac: Terminal) -> None:
     ids=["unknown audience", "no source", "unknown feed"],
 )
 def test_what_ingest_is_told_wrongly_is_usage(isac: Terminal, words: list[str]) -> None:
-    """decisions.md 10: 1 is for what was refused or held, so that a script can tell a wrong command from it."""
+    """Exit code 1 is for what was refused or held, so that a script can tell a wrong command from it."""
     isac.file("list.txt", "results.example\n")
     before = isac.count("submissions")
     done = isac("ingest", "list.txt", *words)

@@ -1,4 +1,4 @@
-"""The wheel carries all that the program needs: built, installed elsewhere, it serves (decisions.md 11)."""
+"""The wheel carries all that the program needs: built, installed elsewhere, it serves."""
 
 import os
 import shlex

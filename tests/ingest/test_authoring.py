@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from isac.errors import Invalid
 from isac.formats import csv, text
 from isac.formats.found import Found, Unreadable
 from isac.ingest import files
@@ -74,7 +75,15 @@ def table(*rows: str) -> bytes:
     return "\n".join(["value,note,seen", *rows, ""]).encode()
 
 
-TABLE_FEED = Feed(name="a-table", path="list.csv", format="csv", columns=dict(TABLE), license="CC0-1.0", sample=True)
+TABLE_FEED = Feed(
+    name="a-table",
+    path="list.csv",
+    format="csv",
+    columns=dict(TABLE),
+    license="CC0-1.0",
+    redistribute=True,
+    sample=True,
+)
 
 
 def test_each_value_becomes_one_object_and_each_other_line_a_problem(reader: Reader) -> None:
@@ -178,3 +187,8 @@ def test_two_sources_of_one_value_write_two_indicators(reader: Reader) -> None:
 
     assert reader.take_in(b"results.example\n", source="another").outcome.counts == Counts(accepted=1)
     assert len(reader.stored()) == 2
+
+
+def test_what_may_not_be_passed_on_is_not_released(reader: Reader) -> None:
+    with pytest.raises(Invalid, match="redistribute"):
+        reader.take_in(b"ioc\nresults.example\n", feed=TABLE_FEED.model_copy(update={"redistribute": False}))

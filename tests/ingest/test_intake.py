@@ -280,7 +280,7 @@ def test_the_same_object_twice_in_one_submission_is_there_once(desk: Desk) -> No
 
 
 def test_companions_come_first(desk: Desk) -> None:
-    """clients.md L-13: marking definitions and identities come before, or with, the objects that use them."""
+    """L-13: marking definitions and identities come before, or with, the objects that use them."""
     statement, who = marking(), body("identity", identity_class="organization")
     what = body(created_by_ref=who["id"], object_marking_refs=[*markings.refs(TLP.GREEN), statement["id"]])
 

@@ -310,7 +310,7 @@ def test_codes_have_a_place_for_every_kind(line: str, kind: str) -> None:
         ("us-oh-39997,harmony county,county,us-oh,39997,", "name «harmony county» is that of us-oh-39999, too"),
         ("us-oh-39997,Harmony. County,county,us-oh,39997,", "is that of us-oh-39999, too: make them differ"),
         ("us-oh-39999,Harmony,city,us-oh,39999,", "is here already, as county below us-oh: keep both"),
-        (f"us-oh-39997,{'a' * 200_000},county,us-oh,39997,", "is no CSV (field larger than field limit"),
+        (f"us-oh-39997,{'a' * 200_000},county,us-oh,39997,", "has more than 100000 characters"),
     ],
 )
 def test_a_wrong_line_is_refused_with_what_to_do(line: str, words: str) -> None:

@@ -1,4 +1,4 @@
-"""What `accept` takes and refuses: the tables of stix21.md §I and limits.md §A, case by case."""
+"""What `accept` takes and refuses: case by case."""
 
 import json
 from contextlib import suppress
@@ -47,7 +47,7 @@ def test_an_accepted_object_keeps_its_bytes_and_says_what_it_is() -> None:
     assert not found.opaque
 
 
-# limits.md §A: the 41 mutations of one valid object, and what the engine has to say.
+# The 41 mutations of one valid object, and what the engine has to say.
 MUTATIONS: list[tuple[str, Body, str]] = [
     ("no created", make("indicator", "created"), "created is missing"),
     ("no modified", make("indicator", "modified"), "modified is missing"),

@@ -1,4 +1,4 @@
-"""`accept` against the two other programs that judge STIX 2.1: stix2 and stix2-validator 3.2.0 (stix21.md S-64).
+"""`accept` against the two other programs that judge STIX 2.1: stix2 and stix2-validator 3.2.0.
 
 Each property of each example is taken out or replaced by something odd. What we take, stix2 takes; what both take, we
 take. Where we differ on purpose stands in a table with the reason.

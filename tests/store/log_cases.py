@@ -1,4 +1,4 @@
-"""Directed cases of the release log, told over an abstract World: log-cases.md F1 … F29 and the table of design.md §3.
+"""Directed cases of the release log, told over an abstract World: the hard cases F1 … F29.
 
 Each case is a function of a `Story`; the expected views stand in it by hand, and a collection that an expectation does
 not name must be empty. `CASES` follow from the text; `CHOICES` are readings where the text leaves room, and say which.
@@ -48,7 +48,7 @@ def choice(told: Case) -> Case:
     return told
 
 
-# ---- log-cases.md
+# ---- the hard cases
 
 
 @case

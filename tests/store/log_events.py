@@ -24,7 +24,7 @@ from tests.store.story import (
     x,
 )
 
-# ---- the table of events, design.md §3
+# ---- the table of events
 
 
 @case
@@ -302,7 +302,7 @@ async def delete_of_the_last_grant_of_ours_revokes_nothing(log: Story) -> None:
 
 @choice
 async def what_is_revoked_does_not_expire(log: Story) -> None:
-    """One life cycle: active → expired | revoked | withdrawn (design.md §5)."""
+    """One life cycle: active → expired | revoked | withdrawn."""
     await log.release(1, "us")
     await log.revoke(2)
     await log.expire(answer="refuse")

@@ -1,8 +1,8 @@
-"""The release log as design.md §3 and log-cases.md tell it: slow, obvious, in memory. The oracle of the store's tests.
+"""The release log as its rules tell it: slow, obvious, in memory. The oracle of the store's tests.
 
 Facts are versions, grants, deletions and expiries. After each deed `settle` asks of every grant and every row, one by
 one, what the rules say of it. No index, no shortcut, no code shared with the store. «R1» … «R8» are the rules of
-design.md §3, «F1» … «F30» the cases of log-cases.md.
+the log, «F1» … «F30» its known hard cases.
 """
 
 from collections.abc import Iterable, Sequence
@@ -116,7 +116,7 @@ class Model:
         return wide != narrow and self.at_or_above(wide, narrow)
 
     def tlp_permits(self, tlp: Tlp, audience: str) -> bool:
-        """The TLP gate, last paragraph of design.md §3."""
+        """The TLP gate."""
         place = self.places[audience]
         if tlp == "clear":
             return True
@@ -442,7 +442,7 @@ class Model:
         return self.release_newer(key, version, None, poster)
 
     def expire(self, key: Key) -> Verdict:
-        """R6: an end, no version. One life cycle (design.md §5): what is revoked does not expire any more."""
+        """R6: an end, no version. One life cycle: what is revoked does not expire any more."""
         if key not in self.versions or self.is_revoked(key):
             return "refuse"
         standing = [self.newest_at(grant) for grant in self.grants_of(key)] or [self.newest(key)]

@@ -1,4 +1,4 @@
-"""Random histories of deeds, done to the model and to a World alike: design.md §3, rules 1–7.
+"""Random histories of deeds, done to the model and to a World alike: rules 1–7.
 
 `check_log(make_world, run)` is the test: `make_world` gives a fresh, empty World for each history, `run` drives its
 coroutines (`asyncio.Runner().run`). ISAC_TEST_EXAMPLES and ISAC_TEST_STEPS, or arguments, set how much is tried.

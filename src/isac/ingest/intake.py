@@ -1,4 +1,4 @@
-"""The one way in: every entry ends in `take_in` (design: «The road»).
+"""The one way in: every entry ends in `take_in`.
 
 pieces → accept → screen → weigh → put: each object is taken, held or refused with its reason, and one bad object never
 costs its batch. A batch is one transaction of at most 2,000 objects, each id at most once.

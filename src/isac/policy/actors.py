@@ -1,4 +1,4 @@
-"""Who asks, and what he may see, release and administer (design: who is who; release log, rule 7).
+"""Who asks, and what he may see, release and administer.
 
 Everything here is answered from an audience's path, so no tree is needed: a node's path names every node above it, and
 a group or an organization stands alone. What is not an actor's does not exist for it; the rooms above make «no» a 404.

@@ -45,6 +45,8 @@ _FORMS = (
     "us, us-oh, us-oh- and 5 digits (county), 7 (place or subdivision) or 10 (subdivision of a county), in lower case"
 )
 MAX_NAME = 120
+#: characters of one line: one forgotten quote would swallow the file
+LONGEST = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,8 @@ def _cells(content: str) -> list[str]:
         if not letter.isprintable() and letter != "\t":
             hint = "save the file as CSV in UTF-8" if letter in "\0\ufffd" else "delete it or write a plain blank"
             raise ValueError(f"holds an invisible character (U+{ord(letter):04X}): {hint}")
+    if len(content) > LONGEST:
+        raise ValueError(f"has more than {LONGEST} characters: a double quote that is not closed, perhaps?")
     try:
         cells = next(csv.reader([content], strict=True))
     except csv.Error as error:

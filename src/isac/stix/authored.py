@@ -1,8 +1,8 @@
-"""STIX objects that we write ourselves: from feeds that are not STIX, and our own notices (design.md §5).
+"""STIX objects that we write ourselves: from feeds that are not STIX, and our own notices.
 
 Equal arguments give equal bytes, and the id of what comes from a feed follows from source and value: reading a feed
 twice changes nothing. One observable makes one pattern; everything has a spec_version, milliseconds, a producer and TLP
-marks that every client knows (clients.md L-13, L-14).
+marks that every client knows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ _NAMESPACE = UUID("3c208431-5efa-43be-8e33-b6b367f0f4ff")
 #: A link, or an external-reference as STIX writes it.
 Reference = str | Mapping[str, str]
 
-#: All that a notice says (log-cases.md F1): no reason, which may be what was withdrawn.
+#: All that a notice says: no reason, which may be what was withdrawn.
 NOTICE = "This object has been withdrawn from this audience; please stop using it."
 
 

@@ -1,6 +1,6 @@
 """Data markings: TLP as an ordered scale, the marking in force for an object, and what must never come in.
 
-STIX 2.1 §7.2; TLP 1.0 and 2.0 of FIRST, whose marking definitions OASIS fixed once and for all (stix21.md S-49 … S-62).
+STIX 2.1 §7.2; TLP 1.0 and 2.0 of FIRST, whose marking definitions OASIS fixed once and for all.
 """
 
 import enum
@@ -87,7 +87,7 @@ def refs(tlp: TLP) -> list[str]:
 class Marking:
     """What an object's own markings say."""
 
-    # None: no TLP marking at all; the source's default applies then (decisions.md 4).
+    # None: no TLP marking at all; the source's default applies then.
     tlp: TLP | None
     # Ids, in lower case, of markings that are no TLP: statements, ACS, ones we do not know.
     others: tuple[str, ...] = ()

@@ -1,8 +1,8 @@
 """What comes in as one STIX 2.1 object, and what we know about it: `accept` takes it or refuses it with a reason.
 
-The bytes stay as they came (stix21.md S-1 … S-5); everything else in `Object` is an index of them. The road: JSON →
+The bytes stay as they came; everything else in `Object` is an index of them. The road: JSON →
 envelope → the type's JSON Schema (`schemas/stix/`) → what schemas cannot say → pattern and values. What is refused and
-what only earns a warning stands in the table stix21.md §I.
+what only earns a warning is listed in `_warnings`.
 """
 
 import json
@@ -291,7 +291,7 @@ def _shown(value: Any) -> str:
 
 
 def _secrets(raw: bytes, body: dict[str, Any], type_name: str) -> None:
-    """Refuse forged TLP (S-51) and classified data (S-60, decisions.md 4)."""
+    """Refuse forged TLP (S-51) and classified data (S-60)."""
     if type_name == "marking-definition":
         if markings.genuine(body) is False:
             raise Invalid(f"{body['id']} is not the TLP definition that OASIS published: refer to that by its own id")
@@ -458,7 +458,7 @@ _CONTRIBUTING = {
 
 
 def _warnings(body: dict[str, Any], type_name: str, rules: _Rules) -> Iterator[str]:
-    """What stix21.md §I accepts with a warning, as far as one object shows it."""
+    """What is accepted with a warning, as far as one object shows it."""
     if type_name not in _types():
         yield f"type {type_name} is not one of STIX 2.1: only its common properties were checked"
     elif not body.keys() <= rules.schema["properties"].keys():

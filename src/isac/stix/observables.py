@@ -119,7 +119,7 @@ def read(kind: str, value: str) -> Observable | None:
     """The canonical form of a value that stands in a STIX object or pattern; nothing is refanged.
 
     None if it has no canonical form but may still mean something (`domain-name` `localhost`). Raises ValueError if it
-    is plainly wrong (stix21.md S-46): what can never match, such as an `ipv4-addr` that is no address.
+    is plainly wrong: what can never match, such as an `ipv4-addr` that is no address.
     """
     try:
         return _LENIENT_READERS.get(kind, _READERS[kind])(value)
@@ -149,7 +149,7 @@ _DOCUMENTATION_DOMAINS = re.compile(r"(?:\A|\.)(?:example\.(?:com|net|org)|examp
 
 
 def documentation(observable: Observable) -> bool:
-    """Is it a value that accuses nobody (decisions.md 5)?
+    """Is it a value that accuses nobody?
 
     RFC 5737, 3849 and 9637 addresses, RFC 5398 autonomous systems, RFC 2606 and 6761 names, and what lies below them.
     """
@@ -184,7 +184,7 @@ PATHS = {
 
 
 def pattern(observable: Observable) -> str:
-    """The STIX pattern for this one value (clients.md L-14). Raises ValueError for a CVE, which no pattern detects."""
+    """The STIX pattern for this one value. Raises ValueError for a CVE, which no pattern detects."""
     if observable.kind == "autonomous-system":
         return f"[autonomous-system:number = {observable.value[2:]}]"
     if observable.kind not in PATHS:

@@ -2,7 +2,7 @@
 
 Two roads to one answer. Almost every pattern of the wild is one comparison, or a few with `=`: a regular expression
 over a whitelist of names reads those 100 times as fast as the ANTLR grammar of stix2-patterns, which reads the rest. A
-wider expression accepted what the grammar refuses (keywords as path steps, `007`), hence the whitelist (limits.md §B).
+wider expression accepted what the grammar refuses (keywords as path steps, `007`), hence the whitelist.
 """
 
 import re
@@ -17,7 +17,7 @@ from stix2patterns.v21.validator import DuplicateQualifierTypeError, ValidationL
 from isac.stix import observables
 from isac.stix.observables import Observable
 
-#: Beyond any of these a pattern is taken unread (decisions.md 4): the grammar needs 50 ms at the caps and recurses.
+#: Beyond any of these a pattern is taken unread: the grammar needs 50 ms at the caps and recurses.
 MAX_BYTES = 4096
 MAX_COMPARISONS = 100
 MAX_DEPTH = 50
@@ -40,7 +40,7 @@ class Checked:
 def check(text: str) -> Checked:
     """Read a pattern. Raises ValueError, with the reason in plain words, if it does not parse.
 
-    Also if a pattern of one comparison has a value that is plainly wrong (stix21.md S-46), which can never match.
+    Also if a pattern of one comparison has a value that is plainly wrong, which can never match.
     Object types and properties that STIX does not know pass.
     """
     simple = _ONE.fullmatch(text) if len(text) <= MAX_BYTES else None

@@ -195,7 +195,7 @@ _NEED_ONE = {"process", "user-account", "windows-registry-key", "x509-certificat
 
 
 def build() -> dict[str, Schema]:
-    """Every schema by its type's name; `custom` is for the types that STIX does not know (stix21.md S-32)."""
+    """Every schema by its type's name; `custom` is for the types that STIX does not know."""
     classes = {**_MAPS["objects"], **_MAPS["observables"]}
     schemas = {name: _root(name, classes[name]) for name in sorted(classes) if name != "bundle"}
     schemas["custom"] = _custom(_MAPS["objects"]["tool"])
