@@ -103,7 +103,7 @@ def test_nobody_but_a_steward_releases_above_its_node(who: Actor, releasable: se
         (POLLER, set()),
         (SUBMITTER, set()),
         (STATE_ANALYST, set()),
-        (STATE_ADMIN, OHIO_AND_BELOW | {"poll-books", "ohio-secretary"}),
+        (STATE_ADMIN, OHIO_AND_BELOW | {"ohio-secretary"}),
         (VENDOR_ADMIN, {"vendor"}),
         (STEWARD, set(EVERYTHING)),
     ],

@@ -108,10 +108,13 @@ def may_release(actor: Actor, audience: Audience) -> bool:
 
 
 def administers(actor: Actor, audience: Audience) -> bool:
-    """May the actor manage this audience: its members, their keys, deleting what others put there?"""
+    """May the actor manage this audience: its members, their keys, deleting what others put there?
+
+    A group is nobody's but the ISAC's: else each member's admin could delete what the others share in it.
+    """
     if actor.role is Role.STEWARD:
         return True
-    return actor.role is Role.ADMIN and (_is_its_area(actor, audience) or _is_its_own(actor, audience))
+    return actor.role is Role.ADMIN and (_is_its_area(actor, audience) or audience.pk == actor.own)
 
 
 def covers(a: Audience, b: Audience) -> bool:

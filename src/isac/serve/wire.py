@@ -20,8 +20,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from isac import times
-from isac.errors import BadRequest, IsacError, NotAcceptable, TooLarge, UnsupportedMediaType
+from isac.errors import BadRequest, IsacError, NotAcceptable, Surroundings, TooLarge, UnsupportedMediaType
 from isac.policy.actors import Actor, may_release
+from isac.store.database import Away
 from isac.store.members import Collection
 from isac.store.objects import Manifest, Page
 from isac.store.submissions import Status
@@ -218,6 +219,8 @@ def _told(error: Exception) -> tuple[int, str, str | None, dict[str, str]]:
         return error.status_code, http.HTTPStatus(error.status_code).phrase, None, dict(error.headers or {})
     if isinstance(error, RequestValidationError):
         return 400, BadRequest("").title, None, {}
+    if isinstance(error, Away):
+        return _told(Surroundings("The database does not answer. Try again in a few seconds."))
     return 500, "Internal error", None, {}
 
 

@@ -1,0 +1,33 @@
+"""When the database goes away under a running server: 503 with Retry-After, and it heals by itself."""
+
+import httpx2
+import psycopg
+from tests.conftest import Person, serving
+
+
+def test_a_database_that_is_away_is_503_until_it_is_back(
+    postgres: str, database_url: str, people: dict[str, Person]
+) -> None:
+    auth = (people["oak"].key_id, people["oak"].secret)
+    name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
+    with serving(database_url) as server, psycopg.connect(postgres, autocommit=True) as admin:
+        where = f"{server.base}{server.root}collections/{people['oak'].collection}/objects/"
+        assert httpx2.get(where, auth=auth).status_code == 200
+        admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        away = _until(where, auth, 503)
+        admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        back = _until(where, auth, 200)
+
+    assert away.headers["Retry-After"]
+    assert away.json()["http_status"] == "503"
+    assert name not in away.text
+    assert back.json()["objects"]
+
+
+def _until(where: str, auth: tuple[str, str], status: int) -> httpx2.Response:
+    for _ in range(40):
+        answer = httpx2.get(where, auth=auth, timeout=60)
+        if answer.status_code == status:
+            return answer
+    raise AssertionError(f"never {status}, last {answer.status_code}: {answer.text}")
