@@ -171,7 +171,7 @@ def test_members_get_keys_whose_secrets_are_shown_once(isac: Terminal) -> None:
         "members.csv", f"{MEMBERS}us-oh-39901,Ash Clerk,member,a@b.example\n,Fir Vendor,vendor,c@d.example\n"
     )
     dry = isac("members", "import", file, "--dry-run")
-    assert (dry.returncode, dry.stdout) == (0, "2 would be added, each with a key.\n")
+    assert (dry.returncode, dry.stdout) == (0, "2 would be added, each with a key; 0 are there already.\n")
 
     first = isac("members", "import", file)
     keys = list(csv.DictReader(io.StringIO(first.stdout)))

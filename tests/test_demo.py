@@ -80,8 +80,8 @@ def begin(home: Path) -> Run:
 
 def ask(curl: str) -> httpx2.Response:
     """What the printed curl asks, over plain HTTP."""
-    program, silent, user, login, url = shlex.split(curl)
-    assert (program, silent, user) == ("curl", "-s", "-u")
+    *options, login, url = shlex.split(curl)
+    assert options == ["curl", "-s", "-g", "-u"]
     name, secret = login.split(":", 1)
     return httpx2.get(url, auth=(name, secret), trust_env=False, timeout=30)
 
@@ -90,7 +90,7 @@ def count(curl: str) -> int:
     """How many objects the printed curl's collection holds."""
     found, more, after = 0, True, ""
     while more:
-        answer = ask(curl.replace("limit=3", f"limit=1000{after}")).json()
+        answer = ask(curl.replace("limit=3&match[type]=indicator", f"limit=1000{after}")).json()
         found += len(answer.get("objects", []))
         more = answer.get("more", False)
         after = f"&next={answer.get('next')}"

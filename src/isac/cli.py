@@ -5,6 +5,7 @@ Exit codes: 0 all done, 1 something was refused or held, 2 usage, 3 the surround
 
 import contextlib
 import csv
+import gc
 import multiprocessing
 import sys
 from collections import Counter
@@ -17,7 +18,7 @@ import typer
 import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from isac import demo as demonstration
 from isac import logs, server, times
@@ -40,7 +41,8 @@ T = TypeVar("T")
 
 OPERATOR = "operator"
 
-out = Console(soft_wrap=True, highlight=False)
+# A pipe has no width that a table could be cut to.
+out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 1000)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 jurisdictions_app = typer.Typer(no_args_is_help=True, help="The nation, States and local jurisdictions.")
@@ -167,7 +169,7 @@ def import_members(file: Path, dry_run: DryRun = False) -> None:
     """
     text = _text(file)
 
-    async def work(pool: Pool) -> tuple[list[members.NewKey], int]:
+    async def work(pool: Pool) -> tuple[list[members.NewKey], int, int]:
         async with pool.connection() as conn, conn.transaction():
             read, problems = memberships.read(text, await members.jurisdictions(conn))
             _refuse(file, problems)
@@ -176,17 +178,20 @@ def import_members(file: Path, dry_run: DryRun = False) -> None:
             known = await members.organizations(conn)
             new = [organization for organization in read if organization.name.lower() not in known]
             if dry_run:
-                return [], len(new)
+                return [], len(new), len(read) - len(new)
             pks = await members.add_organizations(conn, new)
             keys = await members.create_keys(conn, dict.fromkeys(pks.values(), Role.POLLER), OPERATOR, times.now())
-            return keys, len(new)
+            return keys, len(new), len(read) - len(new)
 
-    keys, count = _with_database(work)
+    keys, count, known = _with_database(work)
     if dry_run:
-        out.print(f"{count} would be added, each with a key.")
+        out.print(f"{count} would be added, each with a key; {known} are there already.")
         return
-    _print_keys(keys)
-    err.print(f"{count} added. Their secrets stand above and nowhere else: hand them over by a safe way.")
+    if keys:
+        _print_keys(keys)
+        err.print(f"{count} added. Their secrets stand above and nowhere else: hand them over by a safe way.")
+    if known:
+        err.print(f"{known} are there already and were left alone. A key for one of them: isac keys create NAME")
 
 
 @keys_app.command("create")
@@ -274,14 +279,10 @@ def ingest(
         async with pool.connection() as conn, conn.transaction():
             collection = await members.shelf(conn, to)
             asking = await members.source(conn, name)
-        spawning = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(max_workers=1, mp_context=spawning) as executor:
-            for payload in _payloads(paths, report):
-                await one(pool, payload, collection, asking, executor)
+        for payload in _payloads(paths, report):
+            await one(pool, payload, collection, asking)
 
-    async def one(
-        pool: Pool, payload: files.Payload, collection: members.Collection, asking: Actor, executor: Executor
-    ) -> None:
+    async def one(pool: Pool, payload: files.Payload, collection: members.Collection, asking: Actor) -> None:
         with _bar(payload.name) as (expected, progress):
             try:
                 reading = await files.ingest(
@@ -302,7 +303,8 @@ def ingest(
             else:
                 report.add(reading)
 
-    _with_database(work)
+    with _second_process() as executor:
+        _with_database(work)
     report.print()
     raise typer.Exit(report.exit_code)
 
@@ -319,9 +321,10 @@ def list_held(limit: Annotated[int, typer.Option(min=1, help="At most so many.")
             return await submissions.held(conn, limit), await submissions.held_reasons(conn)
 
     rows, reasons = _with_database(work)
-    table = Table("object", "for", "from", "held", "why", box=None)
+    table = Table(Column("object", no_wrap=True), "for", "from", "held", "rule", "why", box=None)
     for _, held in rows:
-        table.add_row(held.stix_id, held.audience, held.source, f"{held.held_at:%Y-%m-%d %H:%M}", held.reason)
+        when = f"{held.held_at:%Y-%m-%d %H:%M}"
+        table.add_row(held.stix_id, held.audience, held.source, when, held.rule, held.reason)
     out.print(table)
     total = sum(number for _, number in reasons)
     out.print(f"{total} held: {', '.join(f'{number} {rule}' for rule, number in reasons) or 'nothing waits'}.")
@@ -339,6 +342,16 @@ def build_schemas(folder: Annotated[Path, typer.Argument(help="The folder schema
 
 
 # ------------------------------------------------------------------------------------------------------------- details
+
+
+@contextlib.contextmanager
+def _second_process() -> Iterator[Executor]:
+    """A process that judges a large file's objects while this one writes; forked now, before there are threads."""
+    # Millions of short-lived objects and no cycles among them: the collector would only search.
+    gc.set_threshold(100_000, 50, 50)
+    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("fork")) as executor:
+        executor.submit(gc.freeze).result()
+        yield executor
 
 
 class _Report:
@@ -424,7 +437,7 @@ def _refuse(file: Path, problems: Sequence[rosters.Problem]) -> None:
 
 
 def _print_keys(keys: Sequence[members.NewKey]) -> None:
-    writer = csv.writer(sys.stdout)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["jurisdiction", "organization", "key_id", "secret"])
     writer.writerows([key.jurisdiction or "", key.organization, key.key_id, key.secret] for key in keys)
 
@@ -448,7 +461,7 @@ def _with_database(work: Callable[[Pool], Coroutine[Any, Any, T]]) -> T:
 
 
 async def _in_pool(url: str, work: Callable[[Pool], Coroutine[Any, Any, T]]) -> T:
-    async with database.pool(url, size=2) as pool:
+    async with database.pool(url, size=3) as pool:
         return await work(pool)
 
 

@@ -4,19 +4,23 @@ The second start finds everything in place and changes nothing.
 """
 
 import csv
+import fcntl
 import io
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 import uvloop
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
 
 from isac import server, times
+from isac.errors import NotFound, Surroundings
 from isac.ingest import feeds, files
 from isac.ingest.foundation import found
 from isac.package_data import package_data
@@ -25,7 +29,7 @@ from isac.policy.actors import Role
 from isac.policy.jurisdictions import Jurisdiction
 from isac.policy.organizations import Organization
 from isac.store import database, embedded, members
-from isac.store.database import Pool
+from isac.store.database import Connection, Pool
 from isac.store.submissions import Counts
 
 #: the sample keys: whose, in which role, and what is said of it
@@ -41,10 +45,35 @@ _KEYS = "demo-keys.csv"
 
 def run(home: Path, port: int, max_content_length: int, out: Console, err: Console) -> None:
     """Serve the demonstration until Ctrl-C."""
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
     listening = server.listen("127.0.0.1", port)
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "demo.lock").open("w") as alone:
+        _alone(alone, home)
+        _serve(home, listening, address, columns, max_content_length, out, err)
+
+
+def _alone(lock: TextIO, home: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise Surroundings(
+            f"A demonstration runs on {home} already. Stop it first, or use another checkout, or another ISAC_HOME."
+        ) from error
+
+
+def _serve(
+    home: Path,
+    listening: socket.socket,
+    address: str,
+    columns: tuple[ProgressColumn, ...],
+    max_content_length: int,
+    out: Console,
+    err: Console,
+) -> None:
     try:
         with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
             boot = progress.add_task("starting PostgreSQL", total=1)
@@ -94,7 +123,7 @@ async def _add_members(pool: Pool, roster: Iterable[Jurisdiction], home: Path) -
             if name.lower() not in known
         ]
         await members.add_organizations(conn, new)
-        if (home / _KEYS).exists():
+        if (home / _KEYS).exists() and await _stand(conn, home):
             return
         known = await members.organizations(conn)
         isac = (await members.steward(conn)).organization
@@ -105,10 +134,20 @@ async def _add_members(pool: Pool, roster: Iterable[Jurisdiction], home: Path) -
         _save(home / _KEYS, {key.jurisdiction or "": key for key in keys})
 
 
+async def _stand(conn: Connection, home: Path) -> bool:
+    """Do the keys that were saved belong to this database?"""
+    try:
+        for key_id, _ in _saved(home / _KEYS).values():
+            await members.keyholder(conn, key_id)
+    except NotFound:
+        return False
+    return True
+
+
 def _save(file: Path, keys: dict[str, members.NewKey]) -> None:
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "w", encoding="utf-8", newline="") as opened:
-        writer = csv.writer(opened)
+        writer = csv.writer(opened, lineterminator="\n")
         writer.writerows([code, key.key_id, key.secret] for code, key in keys.items())
         opened.flush()
         os.fsync(opened.fileno())
@@ -137,6 +176,6 @@ def _print(out: Console, address: str, keys: dict[str, tuple[str, str]], counts:
             f"for c in s.default.collections]"
         )
         out.print(f"\nAs {words}:", markup=False)
-        out.print(f"curl -s -u {key_id}:{secret} '{objects}?limit=3'", markup=False)
+        out.print(f"curl -s -g -u {key_id}:{secret} '{objects}?limit=3&match[type]=indicator'", markup=False)
         out.print(f'NO_PROXY=* {python} -c "{script}"', markup=False)
     out.print(f"\nServing on {address}, Ctrl-C stops everything.", markup=False)

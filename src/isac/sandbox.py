@@ -31,7 +31,8 @@ _KEYS = {"Sandbox": Role.SUBMITTER, "Sandbox reader": Role.POLLER, "Sandbox stra
 
 def run(env: Path, *, port: int, workers: int, max_content_length: int) -> None:
     """Serve until SIGINT or SIGTERM, then remove everything; `env` is written when the server answers."""
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
     listening = server.listen("127.0.0.1", port)
     with _home() as home:
         running = embedded.start(home / "postgres")

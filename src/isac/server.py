@@ -62,7 +62,8 @@ def run(
         backlog=2048,
     )
     # uvicorn raises a signal that ended it once more when it is done: SIGTERM, too, must let the caller clean up.
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
     listening.listen(2048)
     threading.Thread(target=_announce, args=(listening.getsockname()[:2], ready), daemon=True).start()
     if workers > 1:
@@ -79,7 +80,8 @@ def _announce(address: tuple[str, int], ready: Callable[[], None]) -> None:
     """Ask once: the kernel keeps the question until a worker answers, be it with 401."""
     host, port = address
     try:
-        urllib.request.urlopen(f"http://{f'[{host}]' if ':' in host else host}:{port}/taxii2/", timeout=60)
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        direct.open(f"http://{f'[{host}]' if ':' in host else host}:{port}/taxii2/", timeout=60)
     except urllib.error.HTTPError:
         pass
     except OSError:

@@ -32,7 +32,7 @@ async def author(
     values, problems, pieces = iter(listed), list[Unreadable](), list[bytes]()
     written: set[str] = set()
     while batch := await asyncio.to_thread(_next, values, problems, source, written):
-        stored = await _stored(conn, list(batch))
+        stored = await _stored(conn, list(batch), producer)
         pieces += await asyncio.to_thread(
             lambda found, known: [_piece(i, f, known.get(i), producer, source, tlp, now) for i, f in found.items()],
             batch,
@@ -65,12 +65,14 @@ def _stix_id(source: str, found: Found) -> str:
     return authored.indicator_id(source, found.observable.value)
 
 
-async def _stored(conn: Connection, stix_ids: list[str]) -> dict[str, bytes]:
+async def _stored(conn: Connection, stix_ids: list[str], producer: str) -> dict[str, bytes]:
+    """Our newest versions; ids of indicators can be guessed, so others may have put objects of theirs under them."""
     rows = await facts.fetch(
         conn,
         """SELECT DISTINCT ON (o.stix_id) o.stix_id, v.raw FROM versions v JOIN objects o ON o.pk = v.object
-           WHERE o.stix_id = ANY(%s) ORDER BY o.stix_id, v.modified DESC""",
-        (stix_ids,),
+           JOIN producers p ON p.pk = v.producer
+           WHERE o.stix_id = ANY(%s) AND p.identity = %s AND NOT v.deleted ORDER BY o.stix_id, v.modified DESC""",
+        (stix_ids, producer),
     )
     return dict(rows)
 

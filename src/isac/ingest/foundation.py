@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable
 
+import orjson
+
 from isac import times
 from isac.ingest.intake import Submission, take_in
 from isac.policy.jurisdictions import Jurisdiction
 from isac.policy.organizations import Organization
 from isac.stix.markings import SEEDS, TLP
-from isac.store import members
+from isac.store import members, objects
 from isac.store.database import Pool
 
 #: the ISAC's own name until its operator gives it another
@@ -17,12 +19,15 @@ NAME = "Election ISAC"
 async def found(pool: Pool, roster: Iterable[Jurisdiction]) -> bool:
     """Lay the foundation in an empty database, once; answers whether it was needed."""
     async with pool.connection() as conn, conn.transaction():
-        if not await members.begin(conn):
-            return False
-        await members.import_jurisdictions(conn, roster, "operator", times.now())
-        await members.add_organizations(conn, [Organization("us", NAME, "isac", "")])
+        new = await members.begin(conn)
+        if new:
+            await members.import_jurisdictions(conn, roster, "operator", times.now())
+            await members.add_organizations(conn, [Organization("us", NAME, "isac", "")])
         asking = await members.steward(conn)
         public = await members.shelf(conn, "public")
-    # Clients learn a TLP only from a definition that they have seen, so everybody gets these first.
-    await take_in(pool, Submission(SEEDS, public.own, NAME, TLP.CLEAR), asking)
-    return True
+        last = str(orjson.loads(SEEDS[-1])["id"])
+        seeded = not new and await objects.exists(conn, public, last)
+    if not seeded:
+        # Clients learn a TLP only from a definition that they have seen, so everybody gets these first.
+        await take_in(pool, Submission(SEEDS, public.own, NAME, TLP.CLEAR), asking)
+    return new

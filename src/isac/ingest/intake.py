@@ -6,6 +6,7 @@ costs its batch. A batch is one transaction of at most 2,000 objects, each id at
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -85,15 +86,32 @@ async def take_in(
         poster = await _poster(conn, asking, free=free)
         known = await asyncio.to_thread(_survey, submission.pieces, default)
         await _learn_stored(conn, known)
-        pk, public_id = await submissions.begin(conn, asking, submission.audience.pk, submission.source, now)
-        await audit.record(conn, asking.key_id, "submit", public_id, submission.audience.code, now)
+        async with conn.transaction():
+            pk, public_id = await submissions.begin(conn, asking, submission.audience.pk, submission.source, now)
+            await audit.record(conn, asking.key_id, "submit", public_id, submission.audience.code, now)
         outcome = Outcome(public_id)
         road = _Road(
             known, default, now, asking.identity, submission.audience.code, free=free, sample=submission.sample
         )
+    writing: set[asyncio.Task[None]] = set()
+    try:
         async for batch in _judged(road, submission.pieces, executor):
-            await _write(conn, batch, submission.audience, poster, pk, outcome)
-            progress(batch.pieces)
+            task = asyncio.create_task(_write(pool, batch, submission.audience, poster, pk, outcome, progress))
+            writing.add(task)
+            # The first alone: it holds the companions. Later ones in twos: one is prepared while one is written.
+            alone = executor is None or outcome.counts == Counts()
+            done, writing = await asyncio.wait(
+                writing,
+                return_when=asyncio.ALL_COMPLETED if alone or len(writing) > 1 else asyncio.FIRST_COMPLETED,
+                timeout=None if alone or len(writing) > 1 else 0,
+            )
+            for written in done:
+                written.result()
+        await asyncio.gather(*writing)
+    finally:
+        for task in writing:
+            task.cancel()
+    async with pool.connection() as conn:
         await submissions.complete(conn, pk, _report(outcome), times.now())
     return outcome
 
@@ -103,8 +121,8 @@ async def _judged(road: "_Road", pieces: Sequence[bytes], executor: Executor | N
 
     The next pieces are judged while PostgreSQL writes these.
     """
-    ordered = sorted(pieces, key=_is_no_companion)
     loop = asyncio.get_running_loop()
+    ordered = await asyncio.to_thread(sorted, pieces, key=_is_no_companion)
     ahead: asyncio.Future[list[_Batch]] | None = None
     for start in range(0, len(ordered) + log.BATCH, log.BATCH):
         chunk, done = ordered[start : start + log.BATCH], ahead
@@ -139,8 +157,23 @@ class _Bodies:
                 body = orjson.loads(piece)
             except orjson.JSONDecodeError:
                 continue  # it is refused, with its reason, when its turn comes
-            if isinstance(body, dict):
+            if isinstance(body, dict) and _is_plausible(body):
                 yield body
+
+
+def _is_plausible(body: dict[str, Any]) -> bool:
+    """Is what the survey reads of it of the right shape? What is not is refused, with its reason, in its turn."""
+    refs, granular = body.get("object_marking_refs", []), body.get("granular_markings", [])
+    return (
+        isinstance(body.get("type"), str)
+        and isinstance(refs, list)
+        and all(isinstance(ref, str) for ref in refs)
+        and isinstance(granular, list)
+        and all(isinstance(mark, dict) and isinstance(mark.get("marking_ref", ""), str) for mark in granular)
+    )
+
+
+_MARKING = re.compile(r"marking-definition--[0-9a-f-]{36}")
 
 
 async def _learn_stored(conn: Connection, known: Survey) -> None:
@@ -149,7 +182,7 @@ async def _learn_stored(conn: Connection, known: Survey) -> None:
         conn,
         """SELECT v.raw FROM versions v JOIN objects o ON o.pk = v.object
            WHERE o.stix_id = ANY(%s) AND v.type = 'marking-definition'""",
-        (list(known.marked - known.understood.keys()),),
+        ([marking for marking in known.marked - known.understood.keys() if _MARKING.fullmatch(marking)],),
     )
     for (raw,) in rows:
         known.learn(orjson.loads(raw))
@@ -238,12 +271,18 @@ _COMPANION_BYTES = tuple(f'"{kind}"'.encode() for kind in sorted(COMPANIONS))
 
 
 async def _write(
-    conn: Connection, batch: _Batch, audience: Audience, poster: Poster, pk: int, outcome: Outcome
+    pool: Pool,
+    batch: _Batch,
+    audience: Audience,
+    poster: Poster,
+    pk: int,
+    outcome: Outcome,
+    progress: Callable[[int], None],
 ) -> None:
     """One transaction: judge under the locks, note what is held and counted, and last the log."""
     now = times.now()
     by = facts.By(poster.actor.key_id, now, free=poster.free)
-    async with conn.transaction():
+    async with pool.connection() as conn, conn.transaction():
         weighed = await log.weigh(conn, batch.arrivals, audience, poster)
         judged = list(zip(batch.arrivals, weighed.admissions, strict=True))
         holdings = [
@@ -262,9 +301,12 @@ async def _write(
             await submissions.hold(conn, pk, audience.pk, holdings, now)
         await submissions.count(conn, pk, counts)
         await log.put(conn, weighed, audience, poster, by, pk)
+    progress(batch.pieces)
     outcome.counts += counts
-    outcome.failures += failures
-    outcome.pendings += [_line(h.stix_id, h.version, h.reason, now) for h in holdings]
+    if len(outcome.failures) <= LINES:
+        outcome.failures += failures
+    if len(outcome.pendings) <= LINES:
+        outcome.pendings += [_line(h.stix_id, h.version, h.reason, now) for h in holdings]
     if len(outcome.successes) <= LINES:
         outcome.successes += [
             _line(arrival.stix_id, arrival.version, None, now)

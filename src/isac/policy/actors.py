@@ -43,13 +43,13 @@ class Audience:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What an actor may see, in the three terms that `store.visible` renders as SQL."""
+    """What an actor may see, in the three terms that decide which collections there are for an actor."""
 
     #: up the path of its home, its groups, its own organization
     audiences: frozenset[int]
     #: the node whose descendants an analyst or admin reads as well
     below: int | None
-    #: the ISAC's stewards; every such read is audited
+    #: the ISAC's stewards
     everything: bool
 
 

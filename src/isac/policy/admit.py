@@ -7,15 +7,15 @@ for an analyst, taking away never does.
 import enum
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from isac.policy.actors import Actor, Audience, Role, covers, may_read, may_release
 from isac.policy.release import Facts, Grant, Version, permitted, possible, winner
 from isac.stix.markings import TLP
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """One version on its way in: what the log keeps of it."""
+class Arrival(NamedTuple):
+    """One version on its way in: what the log keeps of it. A tuple, because imports send it between processes."""
 
     stix_id: str
     type: str

@@ -1,5 +1,6 @@
 """The TAXII 2.1 endpoints, in the order of the specification (§4, §5); paths end in a slash here, see `wire.Door`."""
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -120,7 +121,7 @@ async def add_objects(member: Member, collection: str, request: Request, here: H
     """
     async with here.pool.connection() as db:
         shelf = _writable(await members.collection(db, collection, member), member)
-    pieces = _pieces(await wire.envelope_body(request, here.max_content_length))
+    pieces = await asyncio.to_thread(_pieces, await wire.envelope_body(request, here.max_content_length))
     submission = intake.Submission(pieces, shelf.own, "TAXII")
     outcome = await intake.take_in(here.pool, submission, member, free=here.free)
     async with here.pool.connection() as db:

@@ -203,7 +203,7 @@ async def render(request: Request, error: Exception) -> Response:
     }
     if status >= 500:
         log.error("request failed", extra=noted, exc_info=error)
-    else:
+    elif not (status == 401 and "authorization" not in request.headers):  # who brings no key is asked for one, no more
         log.info("request refused", extra=noted)
     content = {"title": title, "description": description, "error_id": error_id, "http_status": str(status)}
     answer = resource(content, status)

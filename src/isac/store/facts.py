@@ -7,6 +7,7 @@ each statement sees what was committed before it, so facts read after locking ar
 import collections
 import dataclasses
 import struct
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -406,6 +407,14 @@ async def save(conn: Connection, changes: Iterable[Change]) -> None:
             await cursor.executemany(
                 "UPDATE versions SET deleted = %s, expired = %s, publisher = %s WHERE pk = %s", flagged
             )
+
+
+def as_uuid(text: str) -> str | None:
+    """The UUID that a client wrote, or None, which equals nothing."""
+    try:
+        return str(uuid.UUID(text)) if len(text) == 36 else None
+    except ValueError:
+        return None
 
 
 def audience_of(row: Sequence[Any]) -> Audience:

@@ -78,7 +78,7 @@ async def put(
 ) -> None:
     """Write what was weighed: versions, grants, rows. What is held or refused is not stored here."""
     moving = [entry for entry in weighed.judged if entry[3].move not in _STILL or entry[3].rules]
-    fresh = [entry for entry in moving if entry[3].move is Move.RELEASE and entry[1].facts is facts.NOTHING]
+    fresh = [entry for entry in moving if entry[3].move is Move.RELEASE and entry[1].facts == facts.NOTHING]
     await facts.add_fresh(conn, fresh, audience, poster, by, submission)
     judged = [entry for entry in moving if not entry[1].first] if fresh else moving
     entering = [
@@ -166,10 +166,10 @@ async def expire(conn: Connection, by: By, limit: int = BATCH) -> int:
 
     Answers how many versions and notices ended; call it again until that is 0.
     """
-    notices = await facts.fetch(
+    over = await facts.fetch(
         conn,
-        """DELETE FROM notices WHERE version IN (SELECT version FROM notices WHERE ends_at <= %s LIMIT %s)
-           RETURNING version""",
+        """SELECT n.version, o.stix_id FROM notices n JOIN objects o ON o.pk = n.object
+           WHERE n.ends_at <= %s ORDER BY n.ends_at LIMIT %s""",
         (by.at, limit),
     )
     due = await facts.fetch(
@@ -178,7 +178,11 @@ async def expire(conn: Connection, by: By, limit: int = BATCH) -> int:
            WHERE NOT (v.expired OR v.revoked) AND v.valid_until <= %s ORDER BY v.valid_until LIMIT %s""",
         (by.at, limit),
     )
-    changes = await facts.lock(conn, [stix_id for (stix_id,) in due])
+    # Objects first, like every deed, then their notices.
+    changes = await facts.lock(conn, {stix_id for (stix_id,) in due} | {stix_id for _, stix_id in over}, make=False)
+    notices = await facts.fetch(
+        conn, "DELETE FROM notices WHERE version = ANY(%s) RETURNING version", ([version for version, _ in over],)
+    )
     ended = await facts.fetch(
         conn,
         """UPDATE versions SET expired = true
@@ -261,7 +265,8 @@ async def move(conn: Connection, old: Audience, new: Audience, by: By, limit: in
     for change, grant in leaving:
         change.facts = moved(change.facts, grant, new)
         change.lost.append(grant)
-    await audit.record(conn, by.actor, "move", f"{old.code} to {new.code}", by.reason, by.at)
+    if changes:
+        await audit.record(conn, by.actor, "move", f"{old.code} to {new.code}", by.reason, by.at)
     await _settle(conn, changes.values(), by, notices=False)
     return len(changes)
 

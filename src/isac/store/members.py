@@ -21,7 +21,7 @@ from isac.policy.jurisdictions import Differences, Jurisdiction, differences, ti
 from isac.policy.organizations import Organization
 from isac.store import audit
 from isac.store.database import Connection
-from isac.store.facts import audience_of, fetch
+from isac.store.facts import as_uuid, audience_of, fetch
 
 _SECRET = re.compile(r"isac_([A-Za-z0-9]{8})_[A-Za-z0-9_-]{43}", re.ASCII)
 _KEY_ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
@@ -129,16 +129,20 @@ async def source(conn: Connection, name: str | None) -> Actor:
     A source is an organization of kind `source`, made when it is first named; it owns what names no creator.
     """
     if name is None:
-        rows = await fetch(conn, "SELECT pk, identity, audience, jurisdiction FROM organizations WHERE kind = 'isac'")
+        rows = await fetch(
+            conn, "SELECT pk, identity, audience, jurisdiction, kind FROM organizations WHERE kind = 'isac'"
+        )
     else:
-        named = "SELECT pk, identity, audience, jurisdiction FROM organizations WHERE lower(name) = lower(%s)"
+        named = "SELECT pk, identity, audience, jurisdiction, kind FROM organizations WHERE lower(name) = lower(%s)"
         rows = await fetch(conn, named, (name,))
     if not rows and name is not None:
         await add_organizations(conn, [Organization(None, name, "source", "")])
         rows = await fetch(conn, named, (name,))
     if not rows:
         raise Invalid("This database has no ISAC yet. Run: isac migrate")
-    organization, identity, own, home = rows[0]
+    organization, identity, own, home, kind = rows[0]
+    if kind not in ("source", "isac"):
+        raise Invalid(f"{name!r} is a member of this ISAC; what it says it hands in itself. Name the source otherwise.")
     scope = scope_of(Role.STEWARD, None, frozenset(), own)
     return Actor(0, "operator", organization, identity, Role.STEWARD, home, own, frozenset(), scope)
 
@@ -175,8 +179,9 @@ async def collections(conn: Connection, asking: Actor) -> list[Collection]:
 
 async def collection(conn: Connection, reference: str, asking: Actor) -> Collection:
     """A collection by id or alias. Raises NotFound as well where the actor may not see it."""
-    column = "c.id::text" if len(reference) == 36 else "c.alias"
-    rows = await fetch(conn, _COLLECTION + f"WHERE {column} = %s", (reference.lower(),))
+    by_id = as_uuid(reference)
+    where = "WHERE c.id = %s::uuid" if by_id else "WHERE c.alias = %s"
+    rows = await fetch(conn, _COLLECTION + where, (by_id or reference.lower(),))
     found = _collection(rows[0]) if rows else None
     if found is None or not may_read(asking.scope, found.own):
         raise NotFound("No such collection.")

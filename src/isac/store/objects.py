@@ -159,14 +159,14 @@ async def delete(
 
     For its owner and for who administers that audience. Raises NotFound, Forbidden. Runs in the caller's transaction.
     """
-    locked = await facts.lock(conn, [stix_id], make=False)
-    change = locked.get(stix_id)
+    own = (await facts.producers(conn, [asking.identity]))[asking.identity]  # before the lock, as `log.weigh` does
+    change = (await facts.lock(conn, [stix_id], make=False)).get(stix_id)
     shown = winner(change.facts.grants, collection.own) if change else None
     if change is None or shown is None:
         raise NotFound("No such object.")
-    own = (await facts.producers(conn, [asking.identity]))[asking.identity]
-    mine = [v for v in change.facts.versions if v.producer == shown.producer]
-    published = any(v.publisher == asking.organization for v in mine)
+    versions = [v for v in change.facts.versions if v.producer == shown.producer]
+    # Who handed in the first one; a later relay of another version makes nobody the owner.
+    published = min(versions, key=lambda v: v.pk).publisher == asking.organization
     if not (shown.producer == own or published or administers(asking, collection.own)):
         raise Forbidden("Only the object's owner or an administrator of this collection deletes it.")
     instants = None if wanted is None else await _instants(conn, collection, change.pk, wanted)

@@ -15,7 +15,7 @@ import orjson
 from isac.errors import NotFound
 from isac.policy.actors import Actor
 from isac.store.database import Connection
-from isac.store.facts import fetch
+from isac.store.facts import as_uuid, fetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,8 @@ async def status(conn: Connection, public_id: str, asking: Actor) -> Status:
     rows = await fetch(
         conn,
         """SELECT received_at, completed_at, accepted + repeated, refused, held, report FROM submissions
-           WHERE id::text = %s AND organization = %s""",
-        (public_id.lower(), asking.organization),
+           WHERE id = %s::uuid AND organization = %s""",
+        (as_uuid(public_id), asking.organization),
     )
     if not rows:
         raise NotFound("No such status.")
@@ -143,11 +143,12 @@ class Holding:
 
 async def hold(conn: Connection, pk: int, audience: int, holdings: Sequence[Holding], at: datetime) -> None:
     """Keep objects until an analyst judges them."""
+    ordered = sorted(holdings, key=lambda holding: holding.digest)  # so that two of these never wait for each other
     async with conn.cursor() as cursor:
         await cursor.executemany(
             """INSERT INTO held (digest, submission, audience, stix_id, version, type, rule, reason, held_at, raw)
                VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
-            [(h.digest, pk, audience, h.stix_id, h.version, h.type, h.rule, h.reason, at, h.raw) for h in holdings],
+            [(h.digest, pk, audience, h.stix_id, h.version, h.type, h.rule, h.reason, at, h.raw) for h in ordered],
         )
 
 
