@@ -9,7 +9,7 @@ from typing import Any, LiteralString, TypeAlias
 import orjson
 import psycopg
 
-from isac.store import objects
+from isac.store import database, objects
 
 #: (key, STIX id, date_added, bytes)
 Row = tuple[int, str, datetime, bytes]
@@ -72,6 +72,7 @@ class Shelf:
 
     def __init__(self, url: str, source: str) -> None:
         self._conn = psycopg.connect(url, autocommit=True, options="-c search_path=elections -c timezone=UTC")
+        self._reader = psycopg.connect(database.conninfo(url), autocommit=True)  # as the server reads
         self._conn.execute("SET synchronous_commit = off")
         self._conn.execute("SET work_mem = '256MB'")
         self._source = source
@@ -108,7 +109,7 @@ class Shelf:
     def buffers(self, limit: int) -> list[int]:
         """Buffers of a page: the first, one in the middle, the last full one."""
         places = [_SINCE + timedelta(milliseconds=start) for start in (-1, self._have // 2, self._have - limit - 2)]
-        return [page_buffers(self._conn, self._audiences, place, limit) for place in places]
+        return [page_buffers(self._reader, self._audiences, place, limit) for place in places]
 
     def close(self) -> None:
         self._conn.close()
@@ -129,7 +130,7 @@ def page_buffers(conn: Connection, audiences: Sequence[int], after: datetime, li
 
 def first_page_buffers(url: str, collection: str, limit: int) -> int:
     """The same for the first page of a collection as it stands, be PostgreSQL's statistics of it old or new."""
-    with psycopg.connect(url, autocommit=True, options="-c search_path=elections -c timezone=UTC") as conn:
+    with psycopg.connect(database.conninfo(url), autocommit=True) as conn:
         found = conn.execute("SELECT audiences FROM collections WHERE id = %s", (collection,)).fetchone()
         assert found
         return page_buffers(conn, found[0], _SINCE, limit)

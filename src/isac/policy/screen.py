@@ -57,11 +57,12 @@ class Survey:
         """Note what a marking definition, of this submission or stored, says."""
         body = dict(definition)
         stix_id = str(body.get("id", "")).lower()
-        self.understood[stix_id] = markings.understood(body)
+        # Several may claim one id: what one of them forbids is not allowed by another.
+        self.understood[stix_id] = self.understood.get(stix_id, True) and markings.understood(body)
         if markings.classified(body):
             self.classified.add(stix_id)
         if (tlp := markings.implied(body)) is not None:
-            self.implied[stix_id] = tlp
+            self.implied[stix_id] = max(tlp, self.implied.get(stix_id, TLP.CLEAR))
 
 
 def survey(bodies: Iterable[dict[str, Any]], default: TLP) -> Survey:
