@@ -9,7 +9,7 @@ def test_a_database_that_is_away_is_503_until_it_is_back(
     postgres: str, database_url: str, people: dict[str, Person]
 ) -> None:
     auth = (people["oak"].key_id, people["oak"].secret)
-    name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
+    name = str(psycopg.conninfo.conninfo_to_dict(database_url)["dbname"])
     with serving(database_url) as server, psycopg.connect(postgres, autocommit=True) as admin:
         where = f"{server.base}{server.root}collections/{people['oak'].collection}/objects/"
         assert httpx2.get(where, auth=auth).status_code == 200
