@@ -7,12 +7,10 @@ import csv
 import fcntl
 import io
 import os
-import signal
 import socket
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from types import FrameType
 from typing import TextIO
 
 import uvloop
@@ -45,8 +43,7 @@ _KEYS = "demo-keys.csv"
 
 def run(home: Path, port: int, max_content_length: int, out: Console, err: Console) -> None:
     """Serve the demonstration until Ctrl-C."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _stop)
+    server.stop_cleanly()
     listening = server.listen("127.0.0.1", port)
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -87,10 +84,6 @@ def _serve(
         )
     finally:
         embedded.stop(home / "postgres")
-
-
-def _stop(number: int, _: FrameType | None) -> None:
-    raise SystemExit(128 + number)
 
 
 async def _furnish(url: str, home: Path, progress: Progress) -> dict[str, Counts]:

@@ -9,12 +9,10 @@ import fcntl
 import os
 import secrets
 import shutil
-import signal
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 
 from isac import server, times
 from isac.ingest.foundation import found
@@ -31,8 +29,7 @@ _KEYS = {"Sandbox": Role.SUBMITTER, "Sandbox reader": Role.POLLER, "Sandbox stra
 
 def run(env: Path, *, port: int, workers: int, max_content_length: int) -> None:
     """Serve until SIGINT or SIGTERM, then remove everything; `env` is written when the server answers."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _stop)
+    server.stop_cleanly()
     listening = server.listen("127.0.0.1", port)
     with _home() as home:
         running = embedded.start(home / "postgres")
@@ -53,10 +50,6 @@ def run(env: Path, *, port: int, workers: int, max_content_length: int) -> None:
             free=True,
             ready=lambda: _write(env, variables),
         )
-
-
-def _stop(number: int, _: FrameType | None) -> None:
-    raise SystemExit(128 + number)
 
 
 async def _furnish(url: str) -> dict[str, str]:

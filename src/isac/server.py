@@ -62,14 +62,19 @@ def run(
         backlog=2048,
     )
     # uvicorn raises a signal that ended it once more when it is done: SIGTERM, too, must let the caller clean up.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _stop)
+    stop_cleanly()
     listening.listen(2048)
     threading.Thread(target=_announce, args=(listening.getsockname()[:2], ready), daemon=True).start()
     if workers > 1:
         Multiprocess(config, sockets=[listening]).run()
     else:
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def stop_cleanly() -> None:
+    """Let SIGTERM and a closed terminal end the program as SIGINT does: whoever has something to remove removes it."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
 
 
 def _stop(number: int, _: FrameType | None) -> None:
