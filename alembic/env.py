@@ -1,4 +1,4 @@
-"""Run migrations on the connection that `isac.store.database.migrate` hands over (`attributes["connection"]`)."""
+"""Run migrations on the connection that `isac.store.migrations.migrate` hands over (`attributes["connection"]`)."""
 
 from alembic import context
 

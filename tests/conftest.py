@@ -24,7 +24,7 @@ from isac.ingest.foundation import found
 from isac.policy.actors import Role
 from isac.policy.jurisdictions import Jurisdiction
 from isac.policy.organizations import Organization
-from isac.store import database, embedded, members
+from isac.store import database, embedded, members, migrations
 from isac.store.database import Pool
 
 T = TypeVar("T")
@@ -90,7 +90,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def template(postgres: str) -> dict[str, Person]:
     """The database that each test clones, and the people in it."""
     url = database.create(postgres, "template_isac")
-    database.migrate(url)
+    migrations.migrate(url)
     return uvloop.run(_furnish(url))
 
 

@@ -1,6 +1,7 @@
 """The command line: `isac COMMAND --help` shows what each does, with examples.
 
 Exit codes: 0 all done, 1 something was refused or held, 2 usage, 3 the surroundings (port, disk, database).
+What serves or migrates is imported by the commands that do it: FastAPI and Alembic take a second to load.
 """
 
 import contextlib
@@ -20,9 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from isac import demo as demonstration
-from isac import logs, server, times
-from isac import sandbox as throw_away
+from isac import logs, times
 from isac.config import Settings
 from isac.errors import Invalid, IsacError, NotFound
 from isac.ingest import feeds, files
@@ -31,7 +30,6 @@ from isac.package_data import package_data
 from isac.policy import jurisdictions as rosters
 from isac.policy import organizations as memberships
 from isac.policy.actors import Actor, Role
-from isac.stix import schemas as stix_schemas
 from isac.stix.markings import TLP
 from isac.store import database, embedded, members, submissions
 from isac.store.database import Pool
@@ -86,10 +84,13 @@ def serve(
 
     Example: ISAC_DATABASE_URL=postgresql://isac@db/isac isac serve --host 0.0.0.0 --workers 4
     """
+    from isac import server
+    from isac.store import migrations
+
     settings = Settings()
     listening = server.listen(host or settings.host, settings.port if port is None else port)
     with _database(settings) as url:
-        database.require_migrated(url)
+        migrations.require_migrated(url)
         server.run(
             listening,
             url,
@@ -109,18 +110,20 @@ def migrate() -> None:
         _prepare(url)
 
 
-@app.command()
-def demo(port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000) -> None:
+@app.command("demo")
+def run_demo(port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000) -> None:
     """Try it: a server with 1,150 invented members and sample feeds, and commands to paste.
 
     Example: isac demo --port 8001
     """
+    from isac import demo
+
     settings = Settings()
-    demonstration.run(settings.home, port, settings.max_content_length, out, err)
+    demo.run(settings.home, port, settings.max_content_length, out, err)
 
 
-@app.command()
-def sandbox(
+@app.command("sandbox")
+def run_sandbox(
     env: Annotated[Path, typer.Option(help="File to write the shell variables to.")],
     workers: Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1,
     port: Annotated[int, typer.Option(help="Port to listen on; 0 is any free one.")] = 0,
@@ -131,7 +134,9 @@ def sandbox(
 
     Example: isac sandbox --env sandbox.env & sleep 5; . ./sandbox.env; curl -u $BUSER:$BPASS $BASE/taxii2/
     """
-    throw_away.run(env, port=port, workers=workers, max_content_length=Settings().max_content_length)
+    from isac import sandbox
+
+    sandbox.run(env, port=port, workers=workers, max_content_length=Settings().max_content_length)
 
 
 # ----------------------------------------------------------------------------------------------- jurisdictions, members
@@ -336,8 +341,10 @@ def build_schemas(folder: Annotated[Path, typer.Argument(help="The folder schema
 
     Example: isac schemas build
     """
-    for name, schema in stix_schemas.build().items():
-        (folder / "stix" / f"{name}.json").write_bytes(stix_schemas.render(schema))
+    from isac.stix import schemas
+
+    for name, schema in schemas.build().items():
+        (folder / "stix" / f"{name}.json").write_bytes(schemas.render(schema))
     (folder / "feed.json").write_text(feeds.schema(), encoding="utf-8")
 
 
@@ -479,6 +486,8 @@ def _database(settings: Settings) -> Iterator[str]:
 
 
 def _prepare(url: str) -> None:
-    database.migrate(url)
+    from isac.store import migrations
+
+    migrations.migrate(url)
     roster = rosters.read((package_data("feeds") / "jurisdictions.csv").read_text(encoding="utf-8"))
     uvloop.run(_in_pool(url, lambda pool: found(pool, roster.jurisdictions)))

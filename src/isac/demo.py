@@ -26,7 +26,7 @@ from isac.policy import jurisdictions as rosters
 from isac.policy.actors import Role
 from isac.policy.jurisdictions import Jurisdiction
 from isac.policy.organizations import Organization
-from isac.store import database, embedded, members
+from isac.store import database, embedded, members, migrations
 from isac.store.database import Connection, Pool
 from isac.store.submissions import Counts
 
@@ -75,7 +75,7 @@ def _serve(
         with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
             boot = progress.add_task("starting PostgreSQL", total=1)
             url = database.create(embedded.start(home / "postgres").conninfo, "isac")
-            database.migrate(url)
+            migrations.migrate(url)
             progress.advance(boot)
             counts = uvloop.run(_furnish(url, home, progress))
         keys = _saved(home / _KEYS)

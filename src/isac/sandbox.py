@@ -19,7 +19,7 @@ from isac.ingest.foundation import found
 from isac.policy.actors import Role
 from isac.policy.jurisdictions import Jurisdiction
 from isac.policy.organizations import Organization
-from isac.store import database, embedded, members
+from isac.store import database, embedded, members, migrations
 
 _PREFIX = "isac-sandbox-"
 _COLLECTIONS = ("COLLECTION", "CONF_COLLECTION", "FID_COLLECTION", "FOLLOW_COLLECTION")
@@ -34,7 +34,7 @@ def run(env: Path, *, port: int, workers: int, max_content_length: int) -> None:
     with _home() as home:
         running = embedded.start(home / "postgres")
         url = database.create(running.conninfo, "sandbox")
-        database.migrate(url)
+        migrations.migrate(url)
         variables = asyncio.run(_furnish(url))
         variables |= {
             "BASE": f"http://127.0.0.1:{listening.getsockname()[1]}",

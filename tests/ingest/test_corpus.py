@@ -60,7 +60,7 @@ class Town:
         with psycopg.connect(self._url) as conn:
             query = sql.SQL("SELECT count(*) FROM {}")
             return {
-                name: conn.execute(query.format(sql.Identifier(tables.SCHEMA, name))).fetchall()[0][0]
+                name: conn.execute(query.format(sql.Identifier(database.SCHEMA, name))).fetchall()[0][0]
                 for name in names
                 if name not in ("submissions", "audit")
             }

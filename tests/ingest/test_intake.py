@@ -133,7 +133,7 @@ class Desk:
 
 
 def _path(table: str) -> tuple[str, str]:
-    return tables.SCHEMA, table.split(".")[-1]
+    return database.SCHEMA, table.split(".")[-1]
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from isac.ingest.intake import Submission, take_in
 from isac.policy.actors import Actor, Audience
 from isac.policy.release import possible
 from isac.stix.markings import TLP
-from isac.store import database, embedded, members
+from isac.store import database, embedded, members, migrations
 from isac.store.database import Pool
 from isac.store.embedded import Server
 from isac.store.objects import Query, page
@@ -108,7 +108,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("crash") / "home"
     try:
         url = reachable(home)[1]
-        database.migrate(url)
+        migrations.migrate(url)
         uvloop.run(lay_foundation(url))
         yield home
     finally:
@@ -247,7 +247,7 @@ def round_of(home: Path, path: Path, seed: int, killing: Callable[[Server], Call
     server, url = reachable(home)
     acknowledged = killed_in(url, path, dice, killing(server), span=0.25)
     _, url = reachable(home)
-    database.require_migrated(url)
+    migrations.require_migrated(url)
     nothing_is_half_done(url)
     uvloop.run(all_is_there_and_comes_again(url, sent, acknowledged))
     nothing_is_half_done(url)

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from isac.store import database, embedded
+from isac.store import database, embedded, migrations
 from isac.store.embedded import Server
 
 SETTINGS = {"fsync": "off", "shared_buffers": "32MB", "max_connections": "200"}
@@ -70,7 +70,7 @@ def primary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         server = embedded.start(home, SETTINGS)
         url = database.create(server.conninfo, "isac")
-        database.migrate(url)
+        migrations.migrate(url)
         with psycopg.connect(database.conninfo(url, database.OWNER), autocommit=True) as conn:
             conn.execute("INSERT INTO audiences (kind, code, above, frozen) VALUES ('public', 'public', '{}', false)")
         yield server.conninfo

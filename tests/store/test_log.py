@@ -13,7 +13,7 @@ from tests.store.store_world import furnish, store_world
 from tests.store.story import Story
 from tests.store.test_log_properties import check_log
 
-from isac.store import database
+from isac.store import database, migrations
 
 #: a step compares all collections' views, so a few hundred take half a minute; set both higher for a long night
 EXAMPLES = int(os.environ.get("ISAC_TEST_EXAMPLES", "8"))
@@ -24,7 +24,7 @@ STEPS = int(os.environ.get("ISAC_TEST_STEPS", "20"))
 def places(postgres: str) -> str:
     """A template database with the places of the model."""
     url = database.create(postgres, "template_places")
-    database.migrate(url)
+    migrations.migrate(url)
     uvloop.run(furnish(url))
     return "template_places"
 

@@ -21,7 +21,7 @@ from isac.ingest.foundation import found
 from isac.ingest.intake import Submission, take_in
 from isac.package_data import package_data
 from isac.stix.markings import TLP
-from isac.store import database, embedded, members, tables
+from isac.store import database, embedded, members, migrations, tables
 from isac.store.objects import Query, page
 
 _numbers = itertools.count()
@@ -93,9 +93,9 @@ def test_there_is_one_head() -> None:
 
 
 def test_an_empty_database_is_brought_to_the_head(empty: str) -> None:
-    database.migrate(empty)
+    migrations.migrate(empty)
 
-    database.require_migrated(empty)
+    migrations.require_migrated(empty)
     there = {name for (name,) in rows(empty, "SELECT tablename FROM pg_tables WHERE schemaname = 'elections'")}
     assert there == {*tables.metadata.tables, "alembic_version"}
     assert rows(empty, "SELECT seq FROM head") == [(0,)]
@@ -107,15 +107,15 @@ def test_migrating_twice_changes_nothing(empty: str) -> None:
         "SELECT relname, oid, relfilenode, relacl::text FROM pg_class WHERE relnamespace = 'elections'::regnamespace"
     )
     facts = "SELECT h.*, r.*, v.* FROM head h, root r, alembic_version v"
-    database.migrate(empty)
+    migrations.migrate(empty)
     before = rows(empty, catalog), rows(empty, facts)
-    database.migrate(empty)
+    migrations.migrate(empty)
 
     assert (rows(empty, catalog), rows(empty, facts)) == before
 
 
 def test_alembic_finds_no_difference_between_the_tables_as_data_and_the_migrated_ones(empty: str) -> None:
-    database.migrate(empty)
+    migrations.migrate(empty)
     made = engine(empty)
     options = {
         "compare_type": True,
@@ -133,7 +133,7 @@ def test_alembic_finds_no_difference_between_the_tables_as_data_and_the_migrated
 @pytest.mark.parametrize("question", [COLUMNS, INDEXES, CONSTRAINTS], ids=["columns", "indexes", "constraints"])
 def test_tables_made_from_the_data_are_the_migrated_ones(question: str, empty: str, postgres: str) -> None:
     """The catalog tells what alembic does not compare: predicates of indexes, collations, identities."""
-    database.migrate(empty)
+    migrations.migrate(empty)
     name = f"made_{next(_numbers)}"
     url = database.create(postgres, name)
     with psycopg.connect(url, autocommit=True) as conn:
@@ -261,7 +261,7 @@ def test_it_migrates_and_takes_in_on_postgresql(major: int, tmp_path_factory: py
     try:
         server = embedded.start(home, {"fsync": "off", "shared_buffers": "16MB"}, major)
         url = database.create(server.conninfo, "isac")
-        database.migrate(url)
+        migrations.migrate(url)
         version, shown = uvloop.run(take_one_in(url))
     finally:
         embedded.destroy(home)

@@ -30,9 +30,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-#: the schema of the production API root, and its last path part
-SCHEMA = "elections"
-
 metadata = MetaData()
 
 _WHEN = DateTime(timezone=True)
