@@ -18,6 +18,8 @@ Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 _SINCE = datetime(2020, 1, 1, tzinfo=UTC)
 #: rows that one INSERT … SELECT makes, and log rows that it takes as its pattern
 _STRIDE, _PATTERN = 50_000, 1000
+#: their `seq` is so far below the log's own
+_BELOW = 1 << 40
 _DATABASE = "bench_copy"
 _PLAIN: LiteralString = """
     CREATE TABLE plain (
@@ -75,7 +77,13 @@ class Shelf:
         self._reader = psycopg.connect(database.conninfo(url), autocommit=True)  # as the server reads
         self._conn.execute("SET synchronous_commit = off")
         self._conn.execute("SET work_mem = '256MB'")
-        self._source = source
+        # Apart from the log, for whoever reads that reads it all while it has no statistics: ever slower as it grows.
+        self._pattern = self._conn.execute(
+            """CREATE TEMP TABLE pattern AS
+               SELECT row_number() OVER () - 1 AS k, log.* FROM log
+                WHERE audience = (SELECT own FROM collections WHERE id = %s) LIMIT %s""",
+            (source, _PATTERN),
+        ).rowcount
         self._have = 0
         found = self._conn.execute("SELECT audiences FROM collections WHERE alias = 'public'").fetchone()
         assert found
@@ -86,21 +94,17 @@ class Shelf:
         for begin in range(self._have, count, _STRIDE):
             self._conn.execute(
                 """INSERT INTO log (seq, date_added, object, version, modified, audience, tlp, type, version_text, raw)
-                   SELECT -1 - n, %(since)s::timestamptz + n * interval '1 millisecond', object, version, modified,
-                          %(audience)s, tlp, type, version_text, raw
-                     FROM generate_series(%(begin)s::bigint, %(end)s::bigint) AS n
-                     JOIN (SELECT row_number() OVER () - 1 AS k, log.* FROM log
-                            WHERE audience = (SELECT own FROM collections WHERE id = %(source)s) LIMIT %(pattern)s)
-                       AS pattern ON k = n %% (SELECT least(%(pattern)s, count(*)) FROM log
-                            WHERE audience = (SELECT own FROM collections WHERE id = %(source)s))
+                   SELECT n - %(below)s, %(since)s::timestamptz + n * interval '1 millisecond',
+                          object, version, modified, %(audience)s, tlp, type, version_text, raw
+                     FROM generate_series(%(begin)s::bigint, %(end)s::bigint) AS n JOIN pattern ON k = n %% %(pattern)s
                     ORDER BY n""",
                 {
+                    "below": _BELOW,
                     "since": _SINCE,
                     "begin": begin,
                     "end": min(begin + _STRIDE, count) - 1,
                     "audience": self._audiences[-1],
-                    "source": self._source,
-                    "pattern": _PATTERN,
+                    "pattern": self._pattern,
                 },
             )
         self._have = count
