@@ -53,3 +53,8 @@ def read(text: str) -> datetime:
 def from_nanoseconds(nanoseconds: int) -> datetime:
     """The instant that many nanoseconds after 1970, cut down to microseconds."""
     return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
+
+
+def nanoseconds(instant: datetime) -> int:
+    """Nanoseconds since 1970."""
+    return (instant - _EPOCH) // timedelta(microseconds=1) * 1000

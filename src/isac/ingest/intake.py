@@ -19,8 +19,8 @@ from isac import times
 from isac.errors import Invalid
 from isac.policy.actors import Actor, Audience, Role
 from isac.policy.admit import Admission, Arrival, Move, Poster
-from isac.policy.screen import COMPANIONS, Hold, Refusal, Survey, default_tlp, screen, survey, tlp_of
-from isac.stix.markings import TLP
+from isac.policy.screen import COMPANIONS, Hold, Refusal, Survey, default_tlp, screen, survey, tlp_of, trace
+from isac.stix.markings import MARKINGS, TLP
 from isac.stix.objects import Object, accept
 from isac.store import audit, facts, log, submissions
 from isac.store.database import Connection, Pool
@@ -141,8 +141,26 @@ async def _poster(conn: Connection, asking: Actor, *, free: bool) -> Poster:
     return Poster(asking, frozenset(producers), frozenset(organizations), free)
 
 
-def _survey(pieces: Iterable[bytes], default: TLP) -> Survey:
-    return survey(_Bodies(pieces), default)
+def _survey(pieces: Sequence[bytes], default: TLP) -> Survey:
+    known = survey(_Bodies([piece for piece in pieces if not _says_nothing(piece)]))
+    if known.company:
+        trace(known, _Bodies(pieces), default)
+    return known
+
+
+_MARKING = re.compile(r"marking-definition--[0-9a-f-]{36}")
+_MARKINGS = re.compile(rb'marking-definition--[^"]*')
+_TLPS = frozenset(stix_id.encode() for stix_id in MARKINGS)
+# The type stands first wherever programs write STIX. Behind escapes anything could hide.
+_DOMAIN_OBJECT = re.compile(
+    rb'\s*\{\s*"type"\s*:\s*"(?:attack-pattern|campaign|course-of-action|grouping|indicator|infrastructure|intrusion-set'
+    rb'|location|malware|malware-analysis|note|observed-data|opinion|report|threat-actor|tool|vulnerability)"'
+)
+
+
+def _says_nothing(piece: bytes) -> bool:
+    """Told by its bytes alone, the usual case: does it carry no marking but TLP, and is as strict as that says?"""
+    return bool(_DOMAIN_OBJECT.match(piece)) and b"\\" not in piece and _TLPS.issuperset(_MARKINGS.findall(piece))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +191,6 @@ def _is_plausible(body: dict[str, Any]) -> bool:
     )
 
 
-_MARKING = re.compile(r"marking-definition--[0-9a-f-]{36}")
-
-
 async def _learn_stored(conn: Connection, known: Survey) -> None:
     """What the stored marking definitions say, those too that the submission brings itself."""
     rows = await facts.fetch(
@@ -204,7 +219,7 @@ class _Road:
 
     def batches(self, pieces: Iterable[bytes]) -> list[_Batch]:
         """The pieces, each accepted, held or refused, in as many batches as it takes for an id to be once in each."""
-        batches, ids = [_Batch()], set[str]()
+        batches, ids, instant = [_Batch()], set[str](), times.nanoseconds(self.now)
         for piece in pieces:
             try:
                 seen = accept(piece)
@@ -215,12 +230,12 @@ class _Road:
                 batches.append(_Batch())
                 ids.clear()
             ids.add(seen.id)
-            self._judge(batches[-1], seen)
+            self._judge(batches[-1], seen, instant)
         return batches
 
-    def _judge(self, batch: _Batch, seen: Object) -> None:
+    def _judge(self, batch: _Batch, seen: Object, instant: int) -> None:
         batch.pieces += 1
-        verdict = None if self.free else screen(seen, self.known, self.now, sample=self.sample)
+        verdict = None if self.free else screen(seen, self.known, instant, sample=self.sample)
         if isinstance(verdict, Refusal):
             batch.refusals.append(_line(seen.id, seen.version, verdict.reason, self.now))
         elif isinstance(verdict, Hold):
@@ -262,12 +277,9 @@ class _Road:
 
 
 def _is_no_companion(piece: bytes) -> bool:
-    if not any(kind in piece for kind in _COMPANION_BYTES):
+    if _DOMAIN_OBJECT.match(piece):
         return True  # the usual case, by its bytes alone
     return next(iter(_Bodies([piece])), {}).get("type") not in COMPANIONS
-
-
-_COMPANION_BYTES = tuple(f'"{kind}"'.encode() for kind in sorted(COMPANIONS))
 
 
 async def _write(

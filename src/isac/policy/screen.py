@@ -6,18 +6,17 @@ Facts come in as values; nothing here depends on who may see what (that is `admi
 import collections
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from typing import Any
 
-from isac import times
 from isac.policy.actors import Audience
 from isac.stix import markings
 from isac.stix.markings import TLP
 from isac.stix.objects import Object, named
 from isac.stix.observables import documentation
 
-#: clocks differ; what is dated further ahead would starve clients whose cursor is the greatest `modified`
-AHEAD = timedelta(minutes=5)
+#: clocks differ; what is dated further ahead (nanoseconds) would starve clients whose cursor
+#: is the greatest `modified`
+AHEAD = 5 * 60 * 1_000_000_000
 #: travel with what names them, so they are for everybody unless marked
 COMPANIONS = frozenset({"identity", "marking-definition", "extension-definition"})
 #: unmarked, as strict as what they name
@@ -41,7 +40,7 @@ class Refusal:
 
 @dataclass(slots=True)
 class Survey:
-    """What a submission's objects say of each other."""
+    """What a submission's objects say of others."""
 
     #: of each object that decides, or is decided by, another's TLP
     tlp: dict[str, TLP] = field(default_factory=dict)
@@ -52,6 +51,8 @@ class Survey:
     classified: set[str] = field(default_factory=set)
     #: TLP that a marking definition of another kind implies
     implied: dict[str, TLP] = field(default_factory=dict)
+    #: something unmarked is as strict as its company: `trace` has to see them all
+    company: bool = False
 
     def learn(self, definition: Mapping[str, Any]) -> None:
         """Note what a marking definition, of this submission or stored, says."""
@@ -65,22 +66,15 @@ class Survey:
             self.implied[stix_id] = max(tlp, self.implied.get(stix_id, TLP.CLEAR))
 
 
-def survey(bodies: Iterable[dict[str, Any]], default: TLP) -> Survey:
-    """Read a whole submission: unmarked relationships and observables are as strict as what they belong to.
-
-    `bodies` is read a second time where there are any, so it must start anew each time that it is iterated.
-    """
+def survey(bodies: Iterable[dict[str, Any]]) -> Survey:
+    """Read what a submission's objects say of others. Domain objects that carry nothing but TLP may be left out."""
     found = Survey()
-    company = False
     for body in bodies:
-        kind = body.get("type")
-        if kind == "marking-definition":
+        if body.get("type") == "marking-definition":
             found.learn(body)
         marking = markings.in_force(body)
         found.marked.update(marking.others)
-        company = company or (marking.tlp is None and _keeps_company(body))
-    if company:
-        _survey_company(found, bodies, default)
+        found.company = found.company or (marking.tlp is None and _keeps_company(body))
     return found
 
 
@@ -89,8 +83,11 @@ def _keeps_company(body: Mapping[str, Any]) -> bool:
     return kind in _SRO or (kind not in COMPANIONS and "created" not in body)
 
 
-def _survey_company(found: Survey, bodies: Iterable[dict[str, Any]], default: TLP) -> None:
-    """Each unmarked one is as strict as the strictest that it names or that names it, through others like it too."""
+def trace(found: Survey, bodies: Iterable[dict[str, Any]], default: TLP) -> None:
+    """Note the TLP of unmarked relationships and observables of a whole submission.
+
+    Each is as strict as the strictest object that it names or that names it, through others like it too.
+    """
     unmarked: set[str] = set()
     touching: dict[str, set[str]] = collections.defaultdict(set)
     for body in bodies:
@@ -132,13 +129,16 @@ def default_tlp(audience: Audience) -> TLP:
     return TLP.AMBER if audience.kind == "group" else TLP.GREEN
 
 
-def screen(seen: Object, known: Survey, now: datetime, *, sample: bool) -> Hold | Refusal | None:
-    """The verdict on one object; None is «accept». `sample` sources alone may use documentation addresses."""
+def screen(seen: Object, known: Survey, now: int, *, sample: bool) -> Hold | Refusal | None:
+    """The verdict on one object, `now` in nanoseconds since 1970; None is «accept».
+
+    `sample` sources alone may use documentation addresses.
+    """
     for marking in seen.marking.others:
         if marking in known.classified:
             return Refusal("It is marked as classified. Classified information must never be sent here.")
-    ahead = times.from_nanoseconds(max(seen.modified, seen.created or 0)) - now
-    if ahead > AHEAD:
+    latest = max(seen.modified, seen.created or 0)
+    if latest > now + AHEAD:
         return Refusal("created or modified lies more than 5 minutes in the future; set the clock and send it again.")
     values = [observable for observable in seen.observables if not sample and documentation(observable)]
     if values:
@@ -150,6 +150,6 @@ def screen(seen: Object, known: Survey, now: datetime, *, sample: bool) -> Hold 
             return Hold("marking", f"It carries the marking {marking}, whose restrictions are not known here.")
     if seen.type == "marking-definition" and not known.understood.get(seen.id, markings.understood(seen.body)):
         return Hold("marking", "Its restrictions are not understood here.")
-    if ahead > timedelta(0):
+    if latest > now:
         return Hold("future", "created or modified lies in the future; it is held until then.")
     return None

@@ -6,8 +6,7 @@ STIX 2.1 §7.2; TLP 1.0 and 2.0 of FIRST, whose marking definitions OASIS fixed 
 import enum
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -83,8 +82,7 @@ def refs(tlp: TLP) -> list[str]:
     return [_TLP_2_IDS[tlp], *([_TLP_1_IDS[tlp]] if tlp in _TLP_1_IDS else [])]
 
 
-@dataclass(frozen=True, slots=True)
-class Marking:
+class Marking(NamedTuple):
     """What an object's own markings say."""
 
     # None: no TLP marking at all; the source's default applies then.

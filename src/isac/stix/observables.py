@@ -7,8 +7,8 @@ the WHATWG URL standard for URLs; host names are in their ASCII form (IDNA).
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import IPv6Network, ip_network
+from typing import NamedTuple
 
 import ada_url
 
@@ -31,8 +31,7 @@ KINDS = (
 MAX_CHARACTERS = 4000
 
 
-@dataclass(frozen=True, slots=True)
-class Observable:
+class Observable(NamedTuple):
     """A value in canonical form. `kind` is one of KINDS; an autonomous system is written `AS64496`."""
 
     kind: str

@@ -7,7 +7,7 @@ wider expression accepted what the grammar refuses (keywords as path steps, `007
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from stix2patterns.exceptions import ParseException
 from stix2patterns.v21.object_validator import verify_object
@@ -25,8 +25,7 @@ MAX_DEPTH = 50
 _MAX_TOKENS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """What a pattern that may pass says."""
 
     # Values compared by `=`, `IN` or `ISSUBSET`, each once. Never the negated ones.
