@@ -3,7 +3,7 @@
 from typing import Any
 
 import orjson
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from isac.ingest import intake
@@ -63,6 +63,10 @@ def in_full(given: list[bytes], default: TLP) -> Survey:
     return found
 
 
+HIDDEN = b'{"type":"tool","object_marking_refs":["%s"]}' % STATEMENT.replace("-", "\\u002d").encode()
+
+
+@example([HIDDEN], TLP.GREEN)
 @given(st.lists(pieces(), max_size=6), st.sampled_from(TLP))
 def test_what_is_left_out_by_its_bytes_says_nothing(given: list[bytes], default: TLP) -> None:
     assert intake._survey(given, default) == in_full(given, default)
