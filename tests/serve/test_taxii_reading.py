@@ -242,6 +242,24 @@ def test_t67_i5_paging_without_next_goes_by_the_last_date(clerk: Asking, three: 
         assert found == everything
 
 
+def test_a_page_has_at_most_16_mib_of_objects_and_both_ways_lead_on(clerk: Asking) -> None:
+    """The page is cut where large objects fill it, usual ones between them; nothing is lost or comes twice."""
+    for name in "abcdef":
+        answer = clerk.post(*(tool(description=name * 1_000_000) for _ in range(4)), *tools(name))
+        assert answer.json()["success_count"] == 5
+    everything = [record["id"] for record in clerk.objects("manifest/")]
+    answers, query = list[httpx2.Response](), {"limit": "1000"}
+    while not answers or answers[-1].json().get("more"):
+        answers.append(clerk.get("objects/", query))
+        query["added_after"] = first_and_last(answers[-1])[1]
+
+    assert [16_000_000 < len(answer.content) <= 16 * 1024 * 1024 + 1000 for answer in answers] == [True, False]
+    assert [each["id"] for answer in answers for each in answer.json()["objects"]] == everything
+    assert [[each["id"] for each in page] for page in clerk.pages("objects/", limit="1000")] == [
+        [each["id"] for each in answer.json()["objects"]] for answer in answers
+    ]
+
+
 def test_t67_a13_versions_that_came_out_of_order_are_all_found_page_by_page(clerk: Asking) -> None:
     versions = versions_of(tool(), JANUARY, MARCH, FEBRUARY)
     clerk.add(*versions)

@@ -6,6 +6,7 @@ are not shut. psycopg itself, binary: SQLAlchemy would cost a millisecond a page
 """
 
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ from isac.store.members import Collection
 #: what every object here is (STIX 2.1); match[spec_version] knows no other
 SPEC_VERSION = "2.1"
 _START = datetime(1, 1, 1, tzinfo=UTC)
+#: of the objects of one page, of which there is always one: 1,000 of the largest would be a gigabyte
+MAX_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +92,16 @@ class Manifest:
 
 
 async def page(conn: Connection, collection: Collection, query: Query) -> Page:
-    """One page of objects, at most `query.limit`, full unless it is the last."""
-    rows = await _rows(conn, collection, query, "raw")
-    more = len(rows) > query.limit
-    del rows[query.limit :]
-    return Page([row[1] for row in rows], _first(rows), _last(rows), more)
+    """One page of objects, at most `query.limit` and MAX_BYTES, full in one way or the other unless it is the last."""
+    rows = await _rows(conn, collection, query, _SMALL)
+    shown = query.limit
+    if any(raw is None for _, raw in rows):
+        rows = await _rows(conn, collection, query, "raw")
+        sizes = itertools.accumulate(len(raw) for _, raw in rows)
+        shown = min(shown, max(1, sum(size <= MAX_BYTES for size in sizes)))
+    more = len(rows) > shown
+    del rows[shown:]
+    return Page([raw for _, raw in rows], _first(rows), _last(rows), more)
 
 
 async def manifest(conn: Connection, collection: Collection, query: Query) -> Manifest:
@@ -195,7 +203,10 @@ async def _instants(conn: Connection, collection: Collection, pk: int, wanted: V
 
 
 async def _rows(conn: Connection, collection: Collection, query: Query, columns: str) -> list[tuple[Any, ...]]:
-    """`limit + 1` rows of (date_added, *columns): the one too many tells whether there is more."""
+    """`limit + 1` rows of (date_added, *columns); of `raw` fewer, where one is beyond MAX_BYTES.
+
+    The one too many tells whether there is more.
+    """
     if not _of_this_spec(query) or query.types == ():
         return []
     audiences = _audiences(collection)
@@ -218,6 +229,8 @@ async def _rows(conn: Connection, collection: Collection, query: Query, columns:
     values |= {
         "after": query.after,
         "limit": query.limit + 1,
+        "max_bytes": MAX_BYTES,
+        "small": MAX_BYTES // query.limit,
         "objects": objects,
         "instants": list(query.versions.instants),
         "everywhere": audiences,
@@ -254,7 +267,8 @@ def _statement(columns: str, audiences: int, types: int, typed: bool, by_object:
     if by_object:
         # OFFSET 0 keeps the planner at the object's few rows; it would else walk the audience's index in its order.
         of_object = "(SELECT * FROM log WHERE object = ANY(%(objects)s) AND shut_seq IS NULL OFFSET 0) AS log"
-        return _branch(columns, of_object, ["audience = ANY(%(everywhere)s)", f"({' OR '.join(kinds)})", f"({chosen})"])
+        conditions = ["audience = ANY(%(everywhere)s)", f"({' OR '.join(kinds)})", f"({chosen})"]
+        return _cut(columns, _branch(columns, of_object, conditions))
     halves = [_LIVE] if view == "live" else [_LIVE, _ENDED]
     branches = [
         f"({_branch(columns, 'log', [f'audience = %(a{n})s', half, kind, f'({chosen})'])})"
@@ -263,8 +277,22 @@ def _statement(columns: str, audiences: int, types: int, typed: bool, by_object:
         for kind in kinds
     ]
     if len(branches) == 1:
-        return branches[0]
-    return " UNION ALL ".join(branches) + " ORDER BY date_added LIMIT %(limit)s"
+        return _cut(columns, branches[0])
+    return _cut(columns, " UNION ALL ".join(branches) + " ORDER BY date_added LIMIT %(limit)s")
+
+
+# Objects that fit into any page: usual pages have no others, so nothing has to be added up while the page is read.
+_SMALL = "CASE WHEN octet_length(raw) <= %(small)s THEN raw END"
+
+
+def _cut(columns: str, rows: str) -> str:
+    """Of objects those up to the first one beyond MAX_BYTES. A large one's length stands in its row: it is not read."""
+    if columns != "raw":
+        return rows
+    return f"""SELECT date_added, raw FROM (
+                 SELECT date_added, raw, sum(octet_length(raw)) OVER (ORDER BY date_added ROWS UNBOUNDED PRECEDING)
+                                         - octet_length(raw) AS before FROM ({rows}) AS page) AS summed
+               WHERE before <= %(max_bytes)s ORDER BY date_added"""  # noqa: S608
 
 
 # the predicates of the log's two partial indexes
