@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from isac import times
 from isac.errors import Invalid
 from isac.formats import csv, text
 from isac.formats.found import Found, Unreadable
@@ -16,8 +17,9 @@ from isac.ingest.feeds import Feed
 from isac.ingest.files import Payload, Reading
 from isac.stix import authored, markings, objects
 from isac.stix.markings import TLP
-from isac.store import members
+from isac.store import facts, log, members
 from isac.store.database import Pool
+from isac.store.facts import By, Subject
 from isac.store.objects import Query, Versions, page
 from isac.store.submissions import Counts
 
@@ -55,6 +57,21 @@ class Reader:
 
         made: tuple[list[bytes], list[Unreadable]] = self._run(work())
         return made
+
+    def deed(self, stix_id: str, deed: Callable[..., Coroutine[Any, Any, Any]], *rest: Any) -> None:
+        """One of the log's deeds on an object, of whoever is its producer."""
+
+        async def work() -> None:
+            async with self._pool.connection() as conn, conn.transaction():
+                ((producer,),) = await facts.fetch(
+                    conn,
+                    "SELECT v.producer FROM versions v JOIN objects o ON o.pk = v.object WHERE o.stix_id = %s LIMIT 1",
+                    (stix_id,),
+                )
+                places = [(await members.shelf(conn, code)).own for code in rest]
+                await deed(conn, Subject(stix_id, producer), *places, By("test", times.now()))
+
+        self._run(work())
 
     def stored(self, *, history: bool = False) -> list[dict[str, Any]]:
         async def work() -> list[bytes]:
@@ -187,6 +204,31 @@ def test_two_sources_of_one_value_write_two_indicators(reader: Reader) -> None:
 
     assert reader.take_in(b"results.example\n", source="another").outcome.counts == Counts(accepted=1)
     assert len(reader.stored()) == 2
+
+
+def test_what_was_withdrawn_comes_back_by_the_isac_and_not_by_its_source(reader: Reader) -> None:
+    relayed = orjson.dumps(
+        {
+            "type": "tool",
+            "spec_version": "2.1",
+            "id": "tool--00000000-0000-4000-8000-000000000001",
+            "created_by_ref": PRODUCER,
+            "created": "2026-01-01T00:00:00.000Z",
+            "modified": "2026-01-01T00:00:00.000Z",
+            "name": "a name",
+        }
+    )
+    assert reader.take_in(relayed).outcome.counts == Counts(accepted=1)
+    reader.deed("tool--00000000-0000-4000-8000-000000000001", log.withdraw, "us")
+
+    again = reader.take_in(relayed).outcome
+    assert (again.counts, again.pendings[0]["message"]) == (
+        Counts(held=1),
+        "This object was withdrawn; an analyst has to decide whether it comes back.",
+    )
+    assert [each["type"] for each in reader.stored()] == ["note"]
+    assert reader.take_in(relayed, source="Election ISAC").outcome.counts == Counts(accepted=1)
+    assert [each["type"] for each in reader.stored()] == ["tool"]
 
 
 def test_what_may_not_be_passed_on_is_not_released(reader: Reader) -> None:

@@ -9,7 +9,6 @@ Not here, because a store that is asked by one quiet process cannot show them: F
 
 from collections.abc import Awaitable, Callable
 
-from tests.store.model import ISAC
 from tests.store.story import (
     COLLECTIONS,
     EVERY_NODE,
@@ -31,6 +30,7 @@ from tests.store.story import (
     put,
     x,
 )
+from tests.store.words import CLERK, FEED, ISAC
 from tests.store.world import NoSuchCollection
 
 Case = Callable[[Story], Awaitable[None]]
@@ -70,6 +70,53 @@ async def f01_narrowing_puts_the_notice_before_the_row_it_keeps(log: Story) -> N
     await log.narrow("us", "us-oh")
     await log.timeline({NATION: [notice()], OHIO: [notice(), put(1)]})
     await log.history({OHIO: [x(1)]})
+
+
+@case
+async def f01_the_next_run_of_a_feed_does_not_undo_a_withdrawal(log: Story) -> None:
+    await log.release(1, "us", by=FEED)
+    await log.withdraw("us")
+    for number in (1, 2):
+        await log.release(number, "us", by=FEED, answer="hold")
+    await log.timeline({NATION: [notice()]})
+    await log.release(1, "us")
+    await log.timeline({NATION: [put(1)]})
+    await log.release(2, "us", by=FEED)
+    await log.timeline({NATION: [put(2)]})
+
+
+@case
+async def f01_nor_does_it_above_or_below_the_notice_or_by_another_producer(log: Story) -> None:
+    await log.release(1, "us-oh", "clear")
+    await log.withdraw("us-oh")
+    for audience in ("public", "us", "us-oh", "us-oh-39049"):
+        await log.release(1, audience, "clear", by=FEED, answer="hold")
+        await log.release(1, audience, "clear", by=FEED, of=SECOND, answer="hold")
+    for clerk in ("us-oh", "us-oh-39049"):
+        await log.release(1, clerk, "clear", by=CLERK + clerk, answer="hold")
+    await log.release(1, "us-tx", "clear", by=FEED)
+    await log.release(1, "us-oh-39049", "clear", by="us-oh-39049")
+    await log.timeline({TEXAS: [put(1)], OHIO: [notice()], FRANKLIN: [notice(), put(1)]})
+
+
+@case
+async def f01_the_next_run_of_a_feed_does_not_undo_a_narrowing(log: Story) -> None:
+    await log.release(1, "us", by=FEED)
+    await log.narrow("us", "us-oh")
+    await log.release(1, "us", by=FEED, answer="hold")
+    await log.timeline({NATION: [notice()], OHIO: [notice(), put(1)]})
+    await log.release(2, "us", by=FEED)
+    await log.timeline({NATION: [notice()], OHIO: [notice(), put(2)]})
+
+
+@case
+async def f03_a_looser_version_of_a_feed_brings_nothing_back_where_tlp_took_it(log: Story) -> None:
+    await log.release(1, "public", "clear", by=FEED)
+    await log.release(2, "public", "green", by=FEED)
+    await log.release(3, "public", "clear", by=FEED, answer="hold")
+    await log.timeline({EVERY_NODE: [notice()]})
+    await log.release(3, "public", "clear")
+    await log.timeline({EVERY_NODE: [put(3)]})
 
 
 @case

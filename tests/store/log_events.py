@@ -1,7 +1,6 @@
 """Directed cases of the release log: the table of events, and readings where the text leaves room (`CHOICES`)."""
 
 from tests.store.log_cases import CASES, case, choice
-from tests.store.model import ISAC
 from tests.store.story import (
     EVERY_NODE,
     FIRST,
@@ -23,6 +22,7 @@ from tests.store.story import (
     put,
     x,
 )
+from tests.store.words import ISAC
 
 # ---- the table of events
 
@@ -443,6 +443,16 @@ async def the_old_version_of_a_withdrawn_object_is_held(log: Story) -> None:
     await log.notices({NATION: [X]})
     await log.release(2, "us")
     await log.timeline({NATION: [put(2)]})
+
+
+@choice
+async def a_late_version_that_was_deleted_everywhere_returns_once(log: Story) -> None:
+    """It counts as never received, so it enters as history like any other."""
+    await log.release(1, "us")
+    await log.delete("us")
+    await log.release(3, "us")
+    await log.release(1, "us")
+    await log.history({NATION: [x(3), x(1)]})
 
 
 #: every case, those of log_cases.py too

@@ -7,45 +7,9 @@ the log, «F1» … «F30» its known hard cases.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
 
 from tests.store.places import PLACES, Place
-
-Tlp = Literal["clear", "green", "amber", "amber+strict", "red"]
-Verdict = Literal["accept", "hold", "refuse"]
-
-#: the ISAC: the producer of objects «of ours», and the one poster who may release everywhere («free»)
-ISAC = "isac"
-
-
-class Key(NamedTuple):
-    """An object: one STIX id of one producer (F17)."""
-
-    stix_id: str
-    producer: str
-
-
-class Version(NamedTuple):
-    modified: int
-    tlp: Tlp
-    revoked: bool = False
-
-
-class Seen(NamedTuple):
-    """A version of an object as a reader meets it."""
-
-    stix_id: str
-    producer: str
-    modified: int
-
-
-class Line(NamedTuple):
-    """A line of a collection as a poller meets it: an object's version, or a notice (producer empty, modified 0)."""
-
-    kind: Literal["object", "notice"]
-    stix_id: str
-    producer: str = ""
-    modified: int = 0
+from tests.store.words import CLERK, FEED, ISAC, Key, Line, Seen, Tlp, Verdict, Version
 
 
 @dataclass
@@ -127,7 +91,11 @@ class Model:
         return place.kind == "organization"
 
     def may_release(self, poster: str, audience: str) -> bool:
-        """The ISAC everywhere; somebody named as an audience there and below; anybody else nowhere."""
+        """The ISAC and its feeds everywhere; somebody named as an audience there and below; its clerk there alone."""
+        return self.decides(poster, audience) or poster in (FEED, CLERK + audience)
+
+    def decides(self, poster: str, audience: str) -> bool:
+        """Is it a deliberate act? Not a feed's, nor a clerk's."""
         return poster == ISAC or (poster in self.places and self.at_or_above(poster, audience))
 
     # ---- facts
@@ -302,24 +270,36 @@ class Model:
         waiting = self.waiting.get(key, {})
         if stored.get(version.modified, waiting.get(version.modified, version)) != version:
             return "refuse"  # a second content under one (id, modified): one TLP for each version (F16, F17)
-        self.publishers.setdefault((key, version.modified), poster)
         if not stored:
-            return self.release_first(key, version, audience)
+            return self.release_first(key, version, audience, poster)
         if self.is_known(key, version.modified):
-            return self.release_known(key, version, audience)
+            return self.release_known(key, version, audience, poster)
         if version > self.newest(key):
             return self.release_newer(key, version, audience, poster)
-        return self.release_late(key, version, audience)
+        return self.release_late(key, version, audience, poster)
 
-    def release_first(self, key: Key, version: Version, audience: str) -> Verdict:
+    def was_taken_back(self, key: Key, audience: str, poster: str) -> bool:
+        """A notice stands there, above or below, no grant reaches the audience, and nobody decides that it is over."""
+        near = [
+            notice
+            for notice in self.notices
+            if (notice.stix_id, notice.ended_seq) == (key.stix_id, None)
+            and (self.at_or_above(notice.audience, audience) or self.above(audience, notice.audience))
+        ]
+        reached = self.id_granted_at_or_above(key.stix_id, audience)
+        return bool(near) and not reached and not self.decides(poster, audience)
+
+    def release_first(self, key: Key, version: Version, audience: str, poster: str) -> Verdict:
         if not self.tlp_permits(version.tlp, audience):
             return "refuse"
-        self.store(key, version)
+        if not version.revoked and self.was_taken_back(key, audience, poster):
+            return "hold"
+        self.store(key, version, poster)
         self.add_grant(self.new_grant(key, audience))
         self.settle()
         return "accept"
 
-    def release_known(self, key: Key, version: Version, audience: str) -> Verdict:
+    def release_known(self, key: Key, version: Version, audience: str, poster: str) -> Verdict:
         """A repeat changes nothing; at a further audience, a covered one too, it asks for a grant (F17), an older
         version in vain (F10), but below a grant for its history."""
         own = self.grant_at(key, audience)
@@ -334,6 +314,10 @@ class Model:
             return "accept"
         if own is not None:
             return "accept"
+        if not self.is_permitted(self.new_grant(key, audience, version.modified)):
+            return "refuse"
+        if not version.revoked and self.was_taken_back(key, audience, poster):
+            return "hold"
         return self.grant_anew(key, audience, wanted=version.modified)
 
     def undelete(self, key: Key, modified: int, audience: str) -> None:
@@ -358,11 +342,16 @@ class Model:
                 self.waiting.setdefault(key, {})[version.modified] = version
                 self.settle(told=self.drop_forbidden(key))
             return "hold"
-        self.store(key, version)
+        waits = audience is not None and not version.revoked and self.was_taken_back(key, audience, poster)
+        if waits and not self.grants_of(key):
+            if self.is_trusted(key, poster):
+                self.waiting.setdefault(key, {})[version.modified] = version
+            return "hold"
+        self.store(key, version, poster)
         for grant in self.grants_of(key):
             grant.without.discard(version.modified)
         dropped = self.drop_forbidden(key)
-        if audience is not None and self.grant_at(key, audience) is None:
+        if audience is not None and not waits and self.grant_at(key, audience) is None:
             grant = self.new_grant(key, audience, wanted=version.modified)
             if self.is_permitted(grant):
                 self.add_grant(grant)
@@ -372,9 +361,9 @@ class Model:
     def is_trusted(self, key: Key, poster: str) -> bool:
         """Whose taking away never waits: the producer, who handed the newest version over, the ISAC. Were it anybody,
         one county that relays a forged version could take an object from the nation."""
-        return poster in (key.producer, ISAC, self.publishers[key, self.newest(key).modified])
+        return poster in (key.producer, ISAC, FEED, self.publishers[key, self.newest(key).modified])
 
-    def release_late(self, key: Key, version: Version, audience: str) -> Verdict:
+    def release_late(self, key: Key, version: Version, audience: str, poster: str) -> Verdict:
         """R4: history at or below a grant, else held (F10). Never live: it enters no grant that stands at an older."""
         if not self.has_grant_at_or_above(key, audience) or not self.tlp_permits(version.tlp, audience):
             return "hold"
@@ -383,12 +372,13 @@ class Model:
                 grant.without.add(version.modified)
             elif self.at_or_above(grant.audience, audience):
                 grant.without.discard(version.modified)
-        self.store(key, version)
+        self.store(key, version, poster)
         self.add_history(key, version.modified, audience)
         return "accept"
 
-    def store(self, key: Key, version: Version) -> None:
+    def store(self, key: Key, version: Version, poster: str) -> None:
         self.versions.setdefault(key, {})[version.modified] = version
+        self.publishers[key, version.modified] = poster
         self.waiting.get(key, {}).pop(version.modified, None)
 
     def grant_anew(self, key: Key, audience: str, wanted: int | None = None) -> Verdict:

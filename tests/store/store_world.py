@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 import psycopg
-from tests.store.model import ISAC, Line, Seen, Tlp, Verdict
 from tests.store.places import PLACES
+from tests.store.words import CLERK, FEED, ISAC, Line, Seen, Tlp, Verdict
 from tests.store.world import NoSuchCollection, World
 
 from isac import times
@@ -51,6 +51,11 @@ async def furnish(url: str) -> None:
             """INSERT INTO organizations (audience, identity, name, kind, contact_email)
                VALUES (%s, %s, 'ISAC', 'isac', '')""",
             (pks["org-b"], _identity(ISAC)),
+        )
+        await conn.execute(
+            """INSERT INTO organizations (audience, identity, name, kind, contact_email)
+               VALUES (%s, %s, 'feed', 'source', '')""",
+            (pks["org-a"], _identity(FEED)),
         )
 
 
@@ -144,15 +149,20 @@ class StoreWorld:
     async def _poster(self, name: str) -> Poster:
         own = (await facts.producers(self.conn, [_identity(name)]))[_identity(name)]
         nobody = Scope(frozenset(), None, everything=False)
-        organization = -own
+        ours = await facts.fetch(self.conn, "SELECT pk FROM organizations WHERE identity = %s", (_identity(name),))
+        organization = ours[0][0] if name == FEED else -own
         actor = Actor(0, name, organization, _identity(name), Role.POLLER, None, -1, frozenset(), nobody)
-        if name == ISAC:
+        if name in (ISAC, FEED):
             scope = Scope(frozenset(), None, everything=True)
             actor = dataclasses.replace(actor, role=Role.STEWARD, scope=scope)
         elif any(place.name == name for place in PLACES):
             place = await self._audience(name)
             scope = Scope(frozenset(place.path), place.pk, everything=False)
             actor = dataclasses.replace(actor, role=Role.ANALYST, home=place.pk, own=place.pk, scope=scope)
+        elif name.startswith(CLERK):
+            place = await self._audience(name.removeprefix(CLERK))
+            scope = Scope(frozenset(place.path), None, everything=False)
+            actor = dataclasses.replace(actor, role=Role.SUBMITTER, home=place.pk, own=place.pk, scope=scope)
         # Everybody speaks for the ISAC here: that one may not speak for other members is no matter of the log.
         _, _, isac = await facts.isac(self.conn)
         organizations = frozenset({organization, isac})

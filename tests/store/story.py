@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tests.store.model import ISAC, Line, Seen, Tlp, Verdict
 from tests.store.places import PLACES
+from tests.store.words import ISAC, Line, Seen, Tlp, Verdict
 from tests.store.world import World
 
 X = "indicator--00000000-0000-4000-8000-000000000001"

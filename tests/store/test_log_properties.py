@@ -14,8 +14,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from tests.store.model import ISAC, Grant, Key, Line, Seen, Tlp
+from tests.store.model import Grant
 from tests.store.places import PLACES
+from tests.store.words import CLERK, FEED, ISAC, Key, Line, Seen, Tlp
 from tests.store.world import ModelWorld, NoSuchCollection, World
 
 T = TypeVar("T")
@@ -84,7 +85,7 @@ class LogMachine(RuleBasedStateMachine):
         self.post(grant.key, number, tlp, grant.audience, data)
 
     def post(self, key: Key, number: int, tlp: Tlp, audience: str, data: st.DataObject) -> None:
-        posters = [ISAC, ISAC, ISAC, *self.model.path(audience)]
+        posters = [ISAC, ISAC, ISAC, FEED, FEED, CLERK + audience, *self.model.path(audience)]
         poster = data.draw(st.sampled_from(posters), label="poster")
         self.do("release", *key, number, self.tlps.setdefault((key, number), tlp), audience, poster)
 

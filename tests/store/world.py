@@ -6,13 +6,15 @@ and against the real store alike. Conventions of the plain values:
 - audiences and collections are names out of `model.PLACES`; a collection bears the name of the last of its audiences;
 - producer `isac` is ours; poster `isac` may release everywhere, a poster named as an audience there and below, any
   other name (a producer's own) nowhere; a poster named as the producer is the producer;
+- poster `feed` may release everywhere, `clerk of` an audience there; neither of them decides anything;
 - `modified` is a small whole number: a store maps it to an instant and back;
 - a position is opaque: only the world that gave it can read it, and later ones are greater.
 """
 
 from typing import Protocol
 
-from tests.store.model import Key, Line, Model, Seen, Tlp, Verdict, Version
+from tests.store.model import Model
+from tests.store.words import Key, Line, Seen, Tlp, Verdict, Version
 
 
 class NoSuchCollection(LookupError):

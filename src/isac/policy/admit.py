@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
-from isac.policy.actors import Actor, Audience, Role, covers, may_read, may_release
-from isac.policy.release import Facts, Grant, Version, permitted, possible, winner
+from isac.policy.actors import MANAGERS, Actor, Audience, Role, covers, may_read, may_release
+from isac.policy.release import Facts, Grant, Version, permitted, possible, reaches, winner
 from isac.stix.markings import TLP
 
 
@@ -45,9 +45,19 @@ class Poster:
     organizations: frozenset[int]
     #: the sandbox's: no ownership, no TLP gate, nothing waits
     free: bool = False
+    #: it hands in what a source lists, by itself: whatever its role, nobody here has looked
+    source: bool = False
 
     def may_release(self, audience: Audience) -> bool:
         return self.free or may_release(self.actor, audience)
+
+    def decides(self, audience: Audience) -> bool:
+        """Is an object for this audience its deliberate act, and not just the next delivery?"""
+        return self.free or (self.is_manager and not self.source and may_release(self.actor, audience))
+
+    @property
+    def is_manager(self) -> bool:
+        return self.actor.role in MANAGERS or self.actor.role is Role.STEWARD
 
     def may_see(self, grants: tuple[Grant, ...]) -> bool:
         return self.free or any(may_read(self.actor.scope, grant.audience) for grant in grants)
@@ -87,8 +97,10 @@ class Admission:
     rules: bool = False
 
 
-_RELEASE = Admission(Move.RELEASE)
 _REVIEW = Admission(Move.HOLD, "review", "An analyst has to look at this object before it can be released.")
+_WITHDRAWN = Admission(
+    Move.HOLD, "withdrawn", "This object was withdrawn; an analyst has to decide whether it comes back."
+)
 _CREATOR = Admission(Move.HOLD, "creator", "created_by_ref names another member of this ISAC, who has to confirm it.")
 
 
@@ -109,9 +121,7 @@ def admit(
     see is never told: where the true answer would tell, the version is held for review.
     """
     if not facts.versions:
-        if member and not poster.free:
-            return _CREATOR
-        return _RELEASE if poster.free or possible(arrival.tlp, audience) else _no_recipient(arrival.tlp)
+        return _CREATOR if member and not poster.free else _first(arrival, producer, facts, audience, poster, None)
     stored = next((v for v in facts.versions if v.producer == producer and v.modified == arrival.modified), None)
     grants = facts.of(producer)
     told = poster.may_see(grants) or producer in poster.producers
@@ -165,7 +175,23 @@ def _again(
         return _late(known.tlp, grants, audience, poster, known.pk)
     if not (poster.free or (possible(known.tlp, audience) and permitted(facts, Grant(0, known.producer, audience)))):
         return _no_recipient(known.tlp)
-    return Admission(Move.GRANT, version=known.pk) if poster.may_release(audience) else _REVIEW
+    if not poster.may_release(audience):
+        return _REVIEW
+    return _withdrawn(known.revoked, facts, audience, poster) or Admission(Move.GRANT, version=known.pk)
+
+
+def _withdrawn(revoked: bool, facts: Facts, audience: Audience, poster: Poster) -> Admission | None:
+    """What was taken back comes again by somebody's decision only: else the next run of a feed would undo it.
+
+    Asked of each producer's object under the id, for a notice names the id. Revocations pass: they take away.
+    """
+    if revoked or not facts.notices or winner(facts.grants, audience) or poster.decides(audience):
+        return None
+    lost = [notice.audience for notice in facts.notices]
+    near = [place for place in lost if reaches(place, audience) or covers(audience, place)]
+    if not near:
+        return None
+    return _WITHDRAWN if any(may_read(poster.actor.scope, place) for place in near) else _REVIEW
 
 
 def _no_recipient(tlp: TLP) -> Admission:
@@ -179,11 +205,14 @@ def _first(
     """The producer's first version of this id, which belongs to its first submitter where no creator is named."""
     if not poster.free and not possible(arrival.tlp, audience):
         return _no_recipient(arrival.tlp)
+    if arrival.revoked and not (poster.free or poster.is_manager or producer in poster.producers):
+        # Nothing could follow it: a false one, from whoever relays it, would block the id.
+        return _REVIEW
     others = tuple(grant for grant in facts.grants if grant.producer != producer)
     if arrival.anonymous and arrival.version is not None and others and not poster.free and poster.may_see(others):
         reason = "This id belongs to its first submitter. Publish under a new id with a derived-from relationship."
         return Admission(Move.REFUSE, reason=reason)
-    return Admission(Move.RELEASE, version=pk)
+    return _withdrawn(arrival.revoked, facts, audience, poster) or Admission(Move.RELEASE, version=pk)
 
 
 def _late(tlp: TLP, grants: tuple[Grant, ...], audience: Audience, poster: Poster, pk: int | None) -> Admission:
@@ -219,10 +248,13 @@ def _newer(
         return Admission(Move.UPDATE, version=pk)
     later = [w for w in facts.waiting if w.producer == producer and w.modified > arrival.modified]
     fits = all(possible(tlp, audience) for tlp in (arrival.tlp, *(waiting.tlp for waiting in later)))
-    if everywhere and (poster.free or fits):
+    withdrawn = _withdrawn(arrival.revoked, facts, audience, poster)
+    if withdrawn and not grants:
+        return replace(withdrawn, rules=trusted)
+    if everywhere and not withdrawn and (poster.free or fits):
         return Admission(Move.RELEASE, version=pk)
     if everywhere:
         # Stored, so that its marking rules, and shown wherever that allows; for this audience it waits.
-        return replace(_no_recipient(arrival.tlp), move=Move.UPDATE, version=pk)
+        return replace(withdrawn or _no_recipient(arrival.tlp), move=Move.UPDATE, version=pk)
     reason = "This object stands before a wider audience; its newer version waits for an analyst there."
     return Admission(Move.HOLD, "newer version", reason, rules=trusted)

@@ -158,6 +158,11 @@ async def isac(conn: Connection) -> tuple[int, str, int]:
     return (await producers(conn, [identity]))[identity], identity, organization
 
 
+async def is_source(conn: Connection, organization: int) -> bool:
+    """Is it no body with people, but something that the ISAC reads?"""
+    return bool(await fetch(conn, "SELECT FROM organizations WHERE pk = %s AND kind = 'source'", (organization,)))
+
+
 async def producers(conn: Connection, identities: Iterable[str]) -> dict[str, int]:
     """Database keys of these STIX ids as producers, made where they are new."""
     wanted = sorted(set(identities))

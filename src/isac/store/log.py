@@ -56,6 +56,9 @@ async def weigh(conn: Connection, arrivals: Sequence[Arrival], audience: Audienc
     creators = await facts.creators(conn, {arrival.producer for arrival in arrivals})
     changes = await facts.lock(conn, [arrival.stix_id for arrival in arrivals])
     same = await facts.compare(conn, arrivals, changes, creators)
+    if any(change.facts.notices for change in changes.values()):
+        source = await facts.is_source(conn, poster.actor.organization)
+        poster = dataclasses.replace(poster, source=source)
     weighed = Weighed([], changes, [])
     for arrival in arrivals:
         change, (producer, organization) = changes[arrival.stix_id], creators[arrival.producer]
@@ -106,7 +109,7 @@ _STILL = (Move.REPEAT, Move.HOLD, Move.REFUSE)
 
 def _is_new_history(verdict: Admission, change: Change) -> bool:
     """Does a late older version enter, for the first time or once more after it was deleted everywhere?"""
-    known = next((v for v in change.facts.versions if v.pk == verdict.version), None)
+    known = next((v for v in change.before.versions if v.pk == verdict.version), None)
     return verdict.move is Move.HISTORY and (known is None or known.deleted)
 
 
