@@ -28,7 +28,8 @@ from isac.store.members import Collection
 MAX_BYTES = 1024 * 1024 * 1024
 #: objects from which on a second process pays for its start
 LARGE = 5_000
-_GZIP, _TAR = b"\x1f\x8b", (257, b"ustar")
+_GZIP = b"\x1f\x8b"
+_TAR, _TAR_AT = b"ustar", 257
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def payloads(path: Path) -> Iterator[Payload]:
                 data = packed.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise Invalid(f"{path}: holds more than {MAX_BYTES >> 20} MiB; cut it into several files.")
-        if data[_TAR[0] :].startswith(_TAR[1]):
+        if data.startswith(_TAR, _TAR_AT):
             yield from _members(path, data)
         else:
             yield Payload(str(path), data)

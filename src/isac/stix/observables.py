@@ -7,7 +7,7 @@ the WHATWG URL standard for URLs; host names are in their ASCII form (IDNA).
 
 import re
 from collections.abc import Callable
-from ipaddress import IPv6Network, ip_network
+from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
 import ada_url
@@ -271,16 +271,17 @@ def _address(value: str) -> Observable:
     if "%" in value:
         raise ValueError(f"«{_shown(value)}» names a network interface: it means something on one machine only")
     try:
-        network = ip_network(value, strict=False)
+        network = ip_network(value, strict=False) if "/" in value else None
+        address = network.network_address if network else ip_address(value)
     except ValueError:
         raise _refusal(value, "an IP address or network") from None
     if isinstance(network, IPv6Network) and network.subnet_of(_IPV4_MAPPED):
+        return _address(f"{network.network_address.ipv4_mapped}/{network.prefixlen - 96}")
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
         # The same host as its IPv4 address; as a kind of its own it would slip past every list of IPv4 addresses.
-        mapped = network.network_address.ipv4_mapped
-        return _address(f"{mapped}/{network.prefixlen - 96}")
-    whole = network.prefixlen == network.max_prefixlen
-    text = str(network.network_address) if whole else str(network)
-    return Observable("ipv4-addr" if network.version == 4 else "ipv6-addr", text)
+        address = address.ipv4_mapped
+    whole = network is None or network.prefixlen == network.max_prefixlen
+    return Observable("ipv4-addr" if address.version == 4 else "ipv6-addr", str(address if whole else network))
 
 
 def _ipv4(value: str) -> Observable:
