@@ -1,7 +1,7 @@
 """Submissions: one hand-over by anyone, and what became of its objects (TAXII 2.1 §4.3, the status resource).
 
 Counts are kept as batches commit; the lines of the report are written when all is taken in. What is held stays pending
-in the status until it is judged.
+until it is judged, in the status of every submission that it came in.
 """
 
 import uuid
@@ -12,10 +12,14 @@ from typing import Any
 
 import orjson
 
+from isac import times
 from isac.errors import NotFound
 from isac.policy.actors import Actor
 from isac.store.database import Connection
 from isac.store.facts import as_uuid, fetch
+
+#: longer lists are left out, as they are of a report
+_LINES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,8 @@ async def count(conn: Connection, pk: int, counts: Counts) -> None:
 
 
 async def complete(conn: Connection, pk: int, report: dict[str, Any], at: datetime) -> None:
-    """Close a submission with the lines of its status."""
+    """Close a submission with the lines of its status; those of what is pending are in `pendings`."""
+    report = {name: lines for name, lines in report.items() if name != "pendings"}
     await conn.execute(
         "UPDATE submissions SET completed_at = %s, report = %s WHERE pk = %s", (at, orjson.dumps(report), pk)
     )
@@ -85,13 +90,13 @@ async def status(conn: Connection, public_id: str, asking: Actor) -> Status:
     """A submission of the asking organization. Raises NotFound for an unknown one and for another organization's."""
     rows = await fetch(
         conn,
-        """SELECT received_at, completed_at, accepted + repeated, refused, held, report FROM submissions
+        """SELECT pk, received_at, completed_at, accepted + repeated, refused, held, report FROM submissions
            WHERE id = %s::uuid AND organization = %s""",
         (as_uuid(public_id), asking.organization),
     )
     if not rows:
         raise NotFound("No such status.")
-    received_at, completed_at, success, failure, pending, report = rows[0]
+    pk, received_at, completed_at, success, failure, pending, report = rows[0]
     lines = orjson.loads(report) if report else {}
     return Status(
         id=public_id.lower(),
@@ -104,8 +109,23 @@ async def status(conn: Connection, public_id: str, asking: Actor) -> Status:
         pending=pending,
         successes=_whole(lines.get("successes"), success),
         failures=_whole(lines.get("failures"), failure),
-        pendings=_whole(lines.get("pendings"), pending),
+        pendings=_whole(await _pendings(conn, pk, received_at), pending) if pending <= _LINES else None,
     )
+
+
+async def _pendings(conn: Connection, pk: int, received_at: datetime) -> list[dict[str, str]]:
+    """Lines of what still waits; what has no version of its own gets the hand-over's time."""
+    rows = await fetch(
+        conn,
+        """SELECT h.stix_id, h.version, p.reason, p.count FROM pendings p JOIN held h ON h.pk = p.held
+           WHERE p.submission = %s ORDER BY h.pk""",
+        (pk,),
+    )
+    return [
+        {"id": stix_id, "version": version or times.taxii(received_at), "message": reason}
+        for stix_id, version, reason, number in rows
+        for _ in range(number)
+    ]
 
 
 def _whole(lines: list[dict[str, str]] | None, expected: int) -> list[dict[str, str]] | None:
@@ -142,13 +162,21 @@ class Holding:
 
 
 async def hold(conn: Connection, pk: int, audience: int, holdings: Sequence[Holding], at: datetime) -> None:
-    """Keep objects until an analyst judges them."""
+    """Keep objects until an analyst judges them: the same bytes once, and pending in each submission that has them."""
     ordered = sorted(holdings, key=lambda holding: holding.digest)  # so that two of these never wait for each other
     async with conn.cursor() as cursor:
         await cursor.executemany(
-            """INSERT INTO held (digest, submission, audience, stix_id, version, type, rule, reason, held_at, raw)
-               VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
-            [(h.digest, pk, audience, h.stix_id, h.version, h.type, h.rule, h.reason, at, h.raw) for h in ordered],
+            # An update, though of nothing, locks what is there already: nobody judges it before we are in its list.
+            """WITH kept AS (
+                 INSERT INTO held (digest, submission, audience, stix_id, version, type, rule, reason, held_at, raw)
+                 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                 ON CONFLICT (audience, digest) DO UPDATE SET digest = excluded.digest RETURNING pk)
+               INSERT INTO pendings (submission, held, count, reason) SELECT %s, pk, 1, %s FROM kept
+               ON CONFLICT (submission, held) DO UPDATE SET count = pendings.count + 1""",
+            [
+                (h.digest, pk, audience, h.stix_id, h.version, h.type, h.rule, h.reason, at, h.raw, pk, h.reason)
+                for h in ordered
+            ],
         )
 
 

@@ -250,6 +250,20 @@ held = Table(
     UniqueConstraint("audience", "digest"),
 )
 
+pendings = Table(
+    "pendings",
+    metadata,
+    # every submission that what is held came in, the first as well: all of them follow its judgement
+    Column("submission", ForeignKey("submissions.pk")),
+    Column("held", ForeignKey("held.pk", ondelete="CASCADE")),
+    # how many of the submission's objects these bytes are
+    _must("count", Integer),
+    # as this submission may know it, which another organization's may not
+    _must("reason", Text),
+    PrimaryKeyConstraint("submission", "held"),
+    Index("pendings_held", "held"),
+)
+
 log = Table(
     "log",
     metadata,
