@@ -22,7 +22,7 @@ from tests.store.story import (
     put,
     x,
 )
-from tests.store.words import ISAC
+from tests.store.words import CLERK, ISAC
 
 # ---- the table of events
 
@@ -453,6 +453,41 @@ async def a_late_version_that_was_deleted_everywhere_returns_once(log: Story) ->
     await log.release(3, "us")
     await log.release(1, "us")
     await log.history({NATION: [x(3), x(1)]})
+
+
+@choice
+async def a_first_version_that_is_revoked_already_waits_unless_its_producer_or_a_manager_hands_it_in(
+    log: Story,
+) -> None:
+    """Nothing follows a revocation: from any relay, a false one would keep the producer's own versions out."""
+    await log.release_revoked(9, "us-oh", by=CLERK + "us-oh", answer="hold")
+    await log.release(1, "us-oh", by=CLERK + "us-oh")
+    await log.default({OHIO: [x(1)]})
+    await log.release_revoked(9, "us-tx", of=FIRST, by=FIRST)
+    await log.release_revoked(9, "us-tx", of=SECOND, by="us-tx")
+    await log.default({OHIO: [x(1)], TEXAS: [x(9, FIRST)]})
+
+
+@choice
+async def a_relayed_revocation_is_forgotten_with_its_object(log: Story) -> None:
+    """«For ever» is for what comes from its producer: of others' objects nobody here can say that."""
+    await log.release(1, "us-oh", by=CLERK + "us-oh")
+    await log.release(1, "us-tx", by="us-tx")
+    await log.revoke(8)
+    await log.delete("us-oh")
+    await log.release(9, "us-oh", answer="refuse")
+    await log.delete("us-tx")
+    await log.release(3, "us-oh")
+    await log.default({OHIO: [x(3)]})
+
+
+@choice
+async def a_revocation_of_ours_outlives_its_object(log: Story) -> None:
+    await log.release(1, "us", of=ISAC)
+    await log.withdraw("us", of=ISAC, at=8)
+    await log.delete("us", of=ISAC)
+    await log.release(9, "us", of=ISAC, answer="refuse")
+    await log.default({})
 
 
 #: every case, those of log_cases.py too

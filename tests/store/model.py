@@ -292,6 +292,8 @@ class Model:
     def release_first(self, key: Key, version: Version, audience: str, poster: str) -> Verdict:
         if not self.tlp_permits(version.tlp, audience):
             return "refuse"
+        if version.revoked and poster == CLERK + audience:
+            return "hold"  # nothing could follow a false one
         if not version.revoked and self.was_taken_back(key, audience, poster):
             return "hold"
         self.store(key, version, poster)
@@ -451,9 +453,13 @@ class Model:
         return "accept"
 
     def forget(self, key: Key) -> None:
-        """What was deleted at every grant counts as never received, but for a revocation, which is for ever."""
-        grants = self.grants_of(key)
-        kept = {m: v for m, v in self.versions[key].items() if v.revoked or any(m not in g.without for g in grants)}
+        """What was deleted at every grant counts as never received, but for a revocation of ours, which is for ever."""
+        grants, ours = self.grants_of(key), key.producer == ISAC
+        kept = {
+            modified: version
+            for modified, version in self.versions[key].items()
+            if (ours and version.revoked) or any(modified not in grant.without for grant in grants)
+        }
         self.expired = {(who, modified) for who, modified in self.expired if who != key or modified in kept}
         self.publishers = {known: who for known, who in self.publishers.items() if known[0] != key or known[1] in kept}
         self.versions[key] = kept

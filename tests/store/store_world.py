@@ -91,6 +91,15 @@ class StoreWorld:
     ) -> Verdict:
         return await self._put(stix_id, producer, modified, tlp, audience, poster, revoked=False)
 
+    async def release_revoked(
+        self, stix_id: str, producer: str, modified: int, tlp: Tlp, audience: str, poster: str
+    ) -> Verdict:
+        subject = await self._subject(stix_id, producer)
+        locked = await facts.lock(self.conn, [stix_id], make=False)
+        if stix_id in locked and locked[stix_id].facts.newest(subject.producer):
+            return "refuse"
+        return await self._put(stix_id, producer, modified, tlp, audience, poster, revoked=True)
+
     async def revoke(self, stix_id: str, producer: str, modified: int, tlp: Tlp, poster: str) -> Verdict:
         """Handed over where the object stands: a revocation goes to its grants and asks for none."""
         rows = await facts.fetch(

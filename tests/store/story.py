@@ -66,6 +66,12 @@ class Story:
         said = await self.world.release(stix_id, of, modified, tlp, audience, by)
         assert said == answer, f"release of {modified} at {audience} by {by}: {said}, not {answer}"
 
+    async def release_revoked(
+        self, modified: int, audience: str, *, of: str = VENDOR, by: str = ISAC, answer: Verdict = "accept"
+    ) -> None:
+        said = await self.world.release_revoked(X, of, modified, "green", audience, by)
+        assert said == answer, f"release of the revoked {modified} at {audience} by {by}: {said}, not {answer}"
+
     async def widen(self, to: str, *, of: str = VENDOR, stix_id: str = X, answer: Verdict = "accept") -> None:
         said = await self.world.widen(stix_id, of, to)
         assert said == answer, f"widen to {to}: {said}, not {answer}"

@@ -89,6 +89,12 @@ class LogMachine(RuleBasedStateMachine):
         poster = data.draw(st.sampled_from(posters), label="poster")
         self.do("release", *key, number, self.tlps.setdefault((key, number), tlp), audience, poster)
 
+    @rule(number=revoked_modified, tlp=tlps, data=st.data())
+    def release_revoked(self, number: int, tlp: Tlp, data: st.DataObject) -> None:
+        key, audience = self.some_key(data), self.some_audience(data)
+        poster = data.draw(st.sampled_from([ISAC, FEED, CLERK + audience]), label="poster")
+        self.do("release_revoked", *key, number, self.tlps.setdefault((key, number), tlp), audience, poster)
+
     @precondition(lambda self: self.model.grants)
     @rule(data=st.data())
     def widen(self, data: st.DataObject) -> None:

@@ -30,6 +30,12 @@ class World(Protocol):
         """A version handed over for an audience: first, newer, late older, or known and asking for a further grant."""
         ...
 
+    async def release_revoked(
+        self, stix_id: str, producer: str, modified: int, tlp: Tlp, audience: str, poster: str
+    ) -> Verdict:
+        """A first version that is revoked already; «refuse» where it would not be the first."""
+        ...
+
     async def widen(self, stix_id: str, producer: str, to: str) -> Verdict: ...
 
     async def narrow(self, stix_id: str, producer: str, wide: str, narrow: str) -> Verdict: ...
@@ -91,6 +97,13 @@ class ModelWorld:
         self, stix_id: str, producer: str, modified: int, tlp: Tlp, audience: str, poster: str
     ) -> Verdict:
         return self.model.release(Key(stix_id, producer), Version(modified, tlp), audience, poster)
+
+    async def release_revoked(
+        self, stix_id: str, producer: str, modified: int, tlp: Tlp, audience: str, poster: str
+    ) -> Verdict:
+        if Key(stix_id, producer) in self.model.versions:
+            return "refuse"
+        return self.model.release(Key(stix_id, producer), Version(modified, tlp, revoked=True), audience, poster)
 
     async def widen(self, stix_id: str, producer: str, to: str) -> Verdict:
         return self.model.widen(Key(stix_id, producer), to)

@@ -312,12 +312,15 @@ def deleted_versions(
     return forgotten(replace(facts, grants=tuple(kept)), producer), lost
 
 
-def forgotten(facts: Facts, producer: int) -> Facts:
-    """Versions that were deleted at every grant count as never received, but for a revocation, which is for ever."""
+def forgotten(facts: Facts, producer: int, *, relayed: bool = False) -> Facts:
+    """Versions that were deleted at every grant count as never received, but for a revocation, which is for ever.
+
+    Not one that was only `relayed`: nobody here can say that it is its producer's, and a false one blocks the id.
+    """
     grants = facts.of(producer)
     versions = tuple(
         replace(v, deleted=True)
-        if v.producer == producer and not v.revoked and all(v.pk in grant.without for grant in grants)
+        if v.producer == producer and (relayed or not v.revoked) and all(v.pk in grant.without for grant in grants)
         else v
         for v in facts.versions
     )

@@ -163,6 +163,12 @@ async def is_source(conn: Connection, organization: int) -> bool:
     return bool(await fetch(conn, "SELECT FROM organizations WHERE pk = %s AND kind = 'source'", (organization,)))
 
 
+async def is_ours(conn: Connection, producer: int) -> bool:
+    """Is this producer an organization of ours, so that its objects come from nobody else?"""
+    query = "SELECT FROM producers p JOIN organizations o ON o.identity = p.identity WHERE p.pk = %s"
+    return bool(await fetch(conn, query, (producer,)))
+
+
 async def producers(conn: Connection, identities: Iterable[str]) -> dict[str, int]:
     """Database keys of these STIX ids as producers, made where they are new."""
     wanted = sorted(set(identities))

@@ -228,7 +228,9 @@ async def delete(
     if versions is None:
         _take(change, subject, audience)
         rest = dataclasses.replace(known, grants=tuple(grant for grant in known.grants if grant != own))
-        change.facts = rest if rest.of(subject.producer) else forgotten(rest, subject.producer)
+        if not rest.of(subject.producer):
+            rest = forgotten(rest, subject.producer, relayed=not await facts.is_ours(conn, subject.producer))
+        change.facts = rest
     else:
         await _delete_versions(conn, change, subject, set(versions), audience)
     await audit.record(conn, by.actor, "delete", subject.stix_id, by.reason or audience.code, by.at)
