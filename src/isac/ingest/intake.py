@@ -7,6 +7,7 @@ costs its batch. A batch is one transaction of at most 2,000 objects, each id at
 import asyncio
 import hashlib
 import re
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -123,12 +124,20 @@ async def _judged(road: "_Road", pieces: Sequence[bytes], executor: Executor | N
     """
     loop = asyncio.get_running_loop()
     ordered = await asyncio.to_thread(sorted, pieces, key=_is_no_companion)
-    ahead: asyncio.Future[list[_Batch]] | None = None
-    for start in range(0, len(ordered) + log.BATCH, log.BATCH):
-        chunk, done = ordered[start : start + log.BATCH], ahead
-        ahead = loop.run_in_executor(executor, road.batches, chunk) if chunk else None
-        for batch in await done if done else ():
+    chunks = (ordered[start : start + log.BATCH] for start in range(0, len(ordered), log.BATCH))
+    ahead: deque[asyncio.Future[list[_Batch]]] = deque()
+    for chunk in chunks:
+        ahead.append(loop.run_in_executor(executor, road.batches, chunk))
+        if len(ahead) > (_AHEAD if executor else 1):
+            for batch in await ahead.popleft():
+                yield batch
+    for judging in ahead:
+        for batch in await judging:
             yield batch
+
+
+#: chunks that another process judges before they can be written, so that neither waits for the other
+_AHEAD = 3
 
 
 async def _poster(conn: Connection, asking: Actor, *, free: bool) -> Poster:
