@@ -206,6 +206,35 @@ def test_two_sources_of_one_value_write_two_indicators(reader: Reader) -> None:
     assert len(reader.stored()) == 2
 
 
+def test_what_was_revoked_returns_as_its_next_generation(reader: Reader) -> None:
+    def ids() -> list[str]:
+        return [each["id"] for each in reader.stored() if not each.get("revoked")]
+
+    generations = [authored.indicator_id("a list", "results.example", generation) for generation in range(3)]
+    other = authored.indicator_id("a list", "192.0.2.7")
+    values = b"results.example\n192.0.2.7\n"
+    reader.take_in(values)
+    for number in (1, 2):
+        reader.deed(generations[number - 1], log.revoke)
+        assert ids() == [other]
+        assert reader.take_in(values).outcome.counts == Counts(accepted=1, repeated=1)
+        assert ids() == [other, generations[number]]
+        before = reader.stored(history=True)
+        assert reader.take_in(values).outcome.counts == Counts(repeated=2)
+        assert reader.stored(history=True) == before
+
+
+def test_a_vulnerability_that_was_revoked_returns_too(reader: Reader) -> None:
+    feed = TABLE_FEED.model_copy(update={"kind": "cve"})
+    rows = table("CVE-2026-0001,a,")
+    reader.take_in(rows, feed)
+    reader.deed(authored.vulnerability_id("a list", "CVE-2026-0001"), log.revoke)
+    reader.take_in(rows, feed)
+
+    assert reader.stored()[-1]["id"] == authored.vulnerability_id("a list", "CVE-2026-0001", 1)
+    assert reader.take_in(rows, feed).outcome.counts == Counts(repeated=1)
+
+
 def test_what_was_withdrawn_comes_back_by_the_isac_and_not_by_its_source(reader: Reader) -> None:
     relayed = orjson.dumps(
         {

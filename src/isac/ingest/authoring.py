@@ -1,11 +1,13 @@
 """From values that a source lists to indicators of ours: one observable, one pattern, one id for each source and value.
 
 What is stored already is written again with its own dates and compared: a list that has not changed gives the very same
-bytes, and so changes nothing.
+bytes, and so changes nothing. What was revoked and is listed again gets the id of its next generation, for nothing can
+follow a revocation.
 """
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +24,16 @@ from isac.store.database import Connection
 _BATCH = 2000
 
 
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A value, and the object that stands for it: of the first generation that is not revoked."""
+
+    found: Found
+    generation: int = 0
+    #: its newest version's bytes; None where there is none yet
+    stored: bytes | None = None
+
+
 async def author(
     conn: Connection, listed: Iterable[Found | Unreadable], *, producer: str, source: str, tlp: TLP, now: datetime
 ) -> tuple[list[bytes], list[Unreadable]]:
@@ -32,11 +44,9 @@ async def author(
     values, problems, pieces = iter(listed), list[Unreadable](), list[bytes]()
     written: set[str] = set()
     while batch := await asyncio.to_thread(_next, values, problems, source, written):
-        stored = await _stored(conn, list(batch), producer)
+        standing = await _standing(conn, batch, producer, source)
         pieces += await asyncio.to_thread(
-            lambda found, known: [_piece(i, f, known.get(i), producer, source, tlp, now) for i, f in found.items()],
-            batch,
-            stored,
+            lambda entries: [_piece(entry, producer, source, tlp, now) for entry in entries], standing
         )
     return pieces, problems
 
@@ -50,7 +60,7 @@ def _next(
         if isinstance(entry, Unreadable):
             problems.append(entry)
             continue
-        stix_id = _stix_id(source, entry)
+        stix_id = _stix_id(source, entry, 0)
         if stix_id not in written:
             written.add(stix_id)
             batch[stix_id] = entry
@@ -59,41 +69,61 @@ def _next(
     return batch
 
 
-def _stix_id(source: str, found: Found) -> str:
+def _stix_id(source: str, found: Found, generation: int) -> str:
     if found.observable.kind == "cve":
-        return authored.vulnerability_id(source, found.observable.value)
-    return authored.indicator_id(source, found.observable.value)
+        return authored.vulnerability_id(source, found.observable.value, generation)
+    return authored.indicator_id(source, found.observable.value, generation)
 
 
-async def _stored(conn: Connection, stix_ids: list[str], producer: str) -> dict[str, bytes]:
-    """Our newest versions; ids of indicators can be guessed, so others may have put objects of theirs under them."""
+async def _standing(conn: Connection, batch: dict[str, Found], producer: str, source: str) -> list[_Listed]:
+    """The values with what stands for each, in order: one question for all, and one more for each generation."""
+    standing = {stix_id: _Listed(found) for stix_id, found in batch.items()}
+    #: id of the generation asked for → id of the first
+    asked = {stix_id: stix_id for stix_id in batch}
+    while asked:
+        stored = await _stored(conn, list(asked), producer)
+        revoked: dict[str, str] = {}
+        for stix_id, (raw, is_revoked) in stored.items():
+            first = asked[stix_id]
+            if not is_revoked:
+                standing[first] = replace(standing[first], stored=raw)
+                continue
+            standing[first] = replace(standing[first], generation=standing[first].generation + 1)
+            revoked[_stix_id(source, standing[first].found, standing[first].generation)] = first
+        asked = revoked
+    return list(standing.values())
+
+
+async def _stored(conn: Connection, stix_ids: list[str], producer: str) -> dict[str, tuple[bytes, bool]]:
+    """Our newest versions, and whether each is a revocation.
+
+    Ids of indicators can be guessed, so others may have put objects of theirs under them.
+    """
     rows = await facts.fetch(
         conn,
-        """SELECT DISTINCT ON (o.stix_id) o.stix_id, v.raw FROM versions v JOIN objects o ON o.pk = v.object
+        """SELECT DISTINCT ON (o.stix_id) o.stix_id, v.raw, v.revoked FROM versions v JOIN objects o ON o.pk = v.object
            JOIN producers p ON p.pk = v.producer
            WHERE o.stix_id = ANY(%s) AND p.identity = %s AND NOT v.deleted ORDER BY o.stix_id, v.modified DESC""",
         (stix_ids, producer),
     )
-    return dict(rows)
+    return {stix_id: (raw, revoked) for stix_id, raw, revoked in rows}
 
 
-def _piece(
-    stix_id: str, found: Found, stored: bytes | None, producer: str, source: str, tlp: TLP, now: datetime
-) -> bytes:
+def _piece(listed: _Listed, producer: str, source: str, tlp: TLP, now: datetime) -> bytes:
     """The stored bytes where nothing changed; else a new version, or the first."""
-    if stored is None:
-        return _write(found, producer, source, tlp, created=now, modified=now, valid_from=found.seen or now)
-    body: Mapping[str, Any] = orjson.loads(stored)
+    if listed.stored is None:
+        return _write(listed, producer, source, tlp, created=now, modified=now, valid_from=listed.found.seen or now)
+    body: Mapping[str, Any] = orjson.loads(listed.stored)
     created, modified = times.read(body["created"]), times.read(body["modified"])
     valid_from = times.read(body.get("valid_from", body["created"]))
-    again = _write(found, producer, source, tlp, created=created, modified=modified, valid_from=valid_from)
-    if same(again, stored):
-        return stored
-    return _write(found, producer, source, tlp, created=created, modified=now, valid_from=valid_from)
+    again = _write(listed, producer, source, tlp, created=created, modified=modified, valid_from=valid_from)
+    if same(again, listed.stored):
+        return listed.stored
+    return _write(listed, producer, source, tlp, created=created, modified=now, valid_from=valid_from)
 
 
 def _write(
-    found: Found,
+    listed: _Listed,
     producer: str,
     source: str,
     tlp: TLP,
@@ -102,6 +132,7 @@ def _write(
     modified: datetime,
     valid_from: datetime,
 ) -> bytes:
+    found = listed.found
     if found.observable.kind == "cve":
         return authored.vulnerability(
             producer=producer,
@@ -114,6 +145,7 @@ def _write(
             description=found.description,
             references=found.references,
             labels=found.labels,
+            generation=listed.generation,
         )
     until = found.until if found.until is not None and found.until > valid_from else None
     return authored.indicator(
@@ -130,4 +162,5 @@ def _write(
         labels=found.labels,
         confidence=found.confidence,
         references=found.references,
+        generation=listed.generation,
     )
