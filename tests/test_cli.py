@@ -248,8 +248,8 @@ def test_a_list_and_files_that_cannot_be_read(isac: Terminal) -> None:
     assert done.returncode == 1
     assert done.stdout.startswith("accepted 1, held 0, refused 1, repeated 0\n")
     assert "list.txt.gz, line 3: no value here" in done.stdout
-    assert "not read: damaged.gz: " in done.stdout
-    assert "not read: absent: " in done.stdout
+    assert "not read: damaged.gz: is damaged" in done.stdout
+    assert "not read: absent: cannot be read" in done.stdout
 
 
 def test_a_list_that_is_taken_whole_ends_with_zero(isac: Terminal) -> None:

@@ -304,7 +304,7 @@ def ingest(
                     expected=expected,
                 )
             except Invalid as error:
-                report.unread.append((payload.name, error.detail))
+                report.unread.append(f"{payload.name}: {error.detail}")
             else:
                 report.add(reading)
 
@@ -366,7 +366,7 @@ class _Report:
 
     def __init__(self) -> None:
         self.counts = Counts()
-        self.unread: list[tuple[str, str]] = []
+        self.unread: list[str] = []
         self.reasons: Counter[tuple[str, str]] = Counter()
         self.examples: dict[tuple[str, str], str] = {}
 
@@ -392,8 +392,8 @@ class _Report:
             out.print(f"      such as {self.examples[verdict, reason]}", markup=False)
         if len(self.reasons) > 20:
             out.print(f"  and {len(self.reasons) - 20} more reasons")
-        for name, reason in self.unread:
-            out.print(f"  not read: {name}: {reason}", markup=False)
+        for reason in self.unread:
+            out.print(f"  not read: {reason}", markup=False)
 
     @property
     def exit_code(self) -> int:
@@ -405,7 +405,7 @@ def _payloads(paths: Sequence[Path], report: _Report) -> Iterator[files.Payload]
         try:
             yield from files.payloads(path)
         except Invalid as error:
-            report.unread.append((str(path), error.detail))
+            report.unread.append(error.detail)
 
 
 def _feed(name: str) -> feeds.Feed:
@@ -440,7 +440,8 @@ def _refuse(file: Path, problems: Sequence[rosters.Problem]) -> None:
     for problem in problems:
         err.print(f"{file}:{problem.line}: {problem.text}", markup=False)
     if problems:
-        raise Invalid(f"{file}: {len(problems)} problems, nothing was imported. Mend these lines and try again.")
+        count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
+        raise Invalid(f"{file}: {count}, nothing was imported. Mend what is named above and try again.")
 
 
 def _print_keys(keys: Sequence[members.NewKey]) -> None:
