@@ -3,6 +3,7 @@
 The second start finds everything in place and changes nothing.
 """
 
+import contextlib
 import csv
 import fcntl
 import io
@@ -71,10 +72,11 @@ def _serve(
     out: Console,
     err: Console,
 ) -> None:
-    try:
+    with contextlib.ExitStack() as leaving:
         with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
             boot = progress.add_task("starting PostgreSQL", total=1)
-            url = database.create(embedded.start(home / "postgres").conninfo, "isac")
+            running = leaving.enter_context(embedded.lent(home / "postgres"))
+            url = database.create(running.conninfo, "isac")
             migrations.migrate(url)
             progress.advance(boot)
             counts = uvloop.run(_furnish(url, home, progress))
@@ -82,8 +84,6 @@ def _serve(
         server.run(
             listening, url, max_content_length=max_content_length, ready=lambda: _print(out, address, keys, counts)
         )
-    finally:
-        embedded.stop(home / "postgres")
 
 
 async def _furnish(url: str, home: Path, progress: Progress) -> dict[str, Counts]:

@@ -17,8 +17,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -107,24 +107,25 @@ def start(home: Path, settings: Mapping[str, str] = {}, major: int = 18) -> Serv
 
 @contextmanager
 def lent(home: Path) -> Iterator[Server]:
-    """The server on `home` for as long as the context lasts, or longer if it ran before."""
-    postmaster = home.resolve() / "18" / "postmaster.pid"
-    ran = postmaster.exists() and bool(_residents(postmaster.parent))
-    server = start(home)
-    try:
-        yield server
-    finally:
-        if not ran:
-            stop(home)
+    """The server on `home` for as long as the context lasts; whoever of its users leaves last stops it.
+
+    Each user shares a lock, which the kernel takes from a killed one.
+    """
+    with ExitStack() as leaving:
+        with _surroundings(home):
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            share = leaving.enter_context(_locked(home.resolve(), "users", fcntl.LOCK_SH))
+        try:
+            yield start(home)
+        finally:
+            with suppress(BlockingIOError):  # somebody uses it still
+                fcntl.flock(share, fcntl.LOCK_EX | fcntl.LOCK_NB)  # whoever comes now waits, and starts it anew
+                _stop(home, [18])
 
 
 def stop(home: Path) -> None:
     """Stop what runs on `home`: sessions end, what was committed stays. Returns when no process is left."""
-    with _surroundings(home):
-        if home.is_dir():
-            with _locked(home.resolve()):
-                for major in INSTALLS:
-                    _shut(home.resolve() / str(major))
+    _stop(home, INSTALLS)
 
 
 def destroy(home: Path) -> None:
@@ -137,10 +138,18 @@ def destroy(home: Path) -> None:
                     _shut(home / str(major))
                     for made in filter(Path.exists, (home / str(major), home / f"{major}.new")):
                         shutil.rmtree(made)
-                for name in "postgres.log", "postgres.log.1", *(f"{major}.lock" for major in INSTALLS), "lock":
+                for name in "postgres.log", "postgres.log.1", *(f"{major}.lock" for major in INSTALLS), "users", "lock":
                     (home / name).unlink(missing_ok=True)
             with suppress(OSError):
                 home.rmdir()
+
+
+def _stop(home: Path, majors: Iterable[int]) -> None:
+    with _surroundings(home):
+        if home.is_dir():
+            with _locked(home.resolve()):
+                for major in majors:
+                    _shut(home.resolve() / str(major))
 
 
 @contextmanager
@@ -154,12 +163,12 @@ def _surroundings(home: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(home: Path) -> Iterator[int]:
+def _locked(home: Path, name: str = "lock", how: int = fcntl.LOCK_EX) -> Iterator[int]:
     """One start, stop or destroy at a time. The kernel opens it when the last process that inherited it is dead."""
     while True:
-        with (home / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if (home / "lock").exists() and os.path.samestat(os.fstat(lock.fileno()), (home / "lock").stat()):
+        with (home / name).open("w") as lock:
+            fcntl.flock(lock, how)
+            if (home / name).exists() and os.path.samestat(os.fstat(lock.fileno()), (home / name).stat()):
                 yield lock.fileno()
                 return  # otherwise it was destroyed while we waited
 
