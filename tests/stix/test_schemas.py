@@ -5,7 +5,7 @@ import re
 import jsonschema_rs
 
 from isac.package_data import package_data
-from isac.stix import objects, schemas
+from isac.stix import conformance, schemas
 
 FOLDER = package_data("schemas") / "stix"
 
@@ -31,8 +31,8 @@ def test_the_schemas_name_their_origin() -> None:
 
 def test_every_check_has_words() -> None:
     """A complaint is a sentence only if each property says what it must be."""
-    for name in objects._types():
-        for key, property_schema in objects._rules(name).schema["properties"].items():
+    for name in conformance.types():
+        for key, property_schema in conformance.rules(name).schema["properties"].items():
             target = re.sub(r"^#/\$defs/", "", property_schema.get("$ref", ""))
-            described = objects._rules(name).schema["$defs"][target] if target else property_schema
+            described = conformance.rules(name).schema["$defs"][target] if target else property_schema
             assert "description" in described, (name, key)

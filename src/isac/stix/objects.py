@@ -1,26 +1,22 @@
 """What comes in as one STIX 2.1 object, and what we know about it: `accept` takes it or refuses it with a reason.
 
-The bytes stay as they came; everything else in `Object` is an index of them. The road: JSON →
-envelope → the type's JSON Schema (`schemas/stix/`) → what schemas cannot say → pattern and values. What is refused and
-what only earns a warning is listed in `_warnings`.
+The bytes stay as they came; everything else in `Object` is an index of them. The road: JSON → envelope → what the
+standard asks of the type (`conformance`) → what no schema can say → pattern and values.
 """
 
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
-from uuid import UUID, uuid5
 
-import jsonschema_rs
 import orjson
 
 from isac.errors import Invalid
-from isac.package_data import package_data
-from isac.stix import markings, observables, patterns
+from isac.stix import conformance, markings, observables, patterns
+from isac.stix.conformance import VALUES, shown
 from isac.stix.markings import Marking
 from isac.stix.observables import Observable
 from isac.stix.patterns import Checked
@@ -66,10 +62,8 @@ def accept(raw: bytes) -> Object:
     """The object in `raw`. Raises Invalid for the first problem found: one sentence that names property and value."""
     body = _parsed(raw)
     type_name = _envelope(body)
-    rules = _rules(type_name if type_name in _types() else "custom")
-    _spec_version(body, type_name, rules)
-    if not rules.validator.is_valid(body):
-        raise Invalid(_complaint(body, type_name, rules))
+    rules = conformance.rules(type_name)
+    conformance.check(body, rules)
     _secrets(raw, body, type_name)
     created, modified = _when(body, "created"), _when(body, "modified")
     if created is not None and modified is not None and modified < created:
@@ -80,7 +74,7 @@ def accept(raw: bytes) -> Object:
         _in_order(body, *rules.span)
     for part in body.get("granular_markings", ()):
         _selects(body, part["selectors"])
-    warnings = [*islice(_warnings(body, type_name, rules), _MAX_WARNINGS)]
+    warnings = [*islice(conformance.advice(body, rules), _MAX_WARNINGS)]
     content = _content(body, type_name, warnings)
     version = body.get("modified", body.get("created"))
     creator = body.get("created_by_ref")
@@ -115,7 +109,7 @@ def _parsed(raw: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise Invalid(f"this is not JSON: {error}") from error
     if not isinstance(body, dict):
-        raise Invalid(f"{_shown(body)} is no STIX object: an object stands in braces")
+        raise Invalid(f"{shown(body)} is no STIX object: an object stands in braces")
     if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH:
         _check_shape(body)
     compact = orjson.dumps(body)
@@ -186,104 +180,17 @@ def _envelope(body: dict[str, Any]) -> str:
         raise Invalid("type is missing: every STIX object has one")
     if type_name == "bundle":
         raise Invalid("a bundle is no object to share: send the objects in it")
-    known = type_name in _types()
+    known = type_name in conformance.types()
     if not known and not _TYPE.fullmatch(type_name):
-        raise Invalid(f"type is {_shown(type_name)}: it must be 3 to 250 of a-z, 0-9 and single hyphens")
+        raise Invalid(f"type is {shown(type_name)}: it must be 3 to 250 of a-z, 0-9 and single hyphens")
     if not isinstance(stix_id, str):
         raise Invalid(f"id is missing: it must be {type_name}-- and a UUID")
     prefix, _, uuid = stix_id.partition("--")
     if prefix != type_name:
-        raise Invalid(f"id is {_shown(stix_id)}, but type is {_shown(type_name)}: an id begins with the type")
+        raise Invalid(f"id is {shown(stix_id)}, but type is {shown(type_name)}: an id begins with the type")
     if not known and not _UUID.fullmatch(uuid):
-        raise Invalid(f"id is {_shown(stix_id)}: it must be {type_name}-- and a UUID")
+        raise Invalid(f"id is {shown(stix_id)}: it must be {type_name}-- and a UUID")
     return type_name
-
-
-# --- schemas -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Rules:
-    """What holds for one type."""
-
-    schema: dict[str, Any]
-    validator: jsonschema_rs.Draft202012Validator
-    # It has to say spec_version; observables need not.
-    versioned: bool
-    # Open vocabularies: property and the words that the standard knows.
-    vocabularies: tuple[tuple[str, frozenset[str]], ...]
-    # Two times in this order, and whether they must differ.
-    span: tuple[str, str, bool] | None
-
-
-_SEEN = ("first_seen", "last_seen", False)
-_SPANS = {
-    "indicator": ("valid_from", "valid_until", True),
-    "relationship": ("start_time", "stop_time", True),
-    "observed-data": ("first_observed", "last_observed", False),
-    "network-traffic": ("start", "end", False),
-    **dict.fromkeys(("campaign", "infrastructure", "intrusion-set", "malware", "sighting", "threat-actor"), _SEEN),
-}
-
-
-@cache
-def _types() -> frozenset[str]:
-    return frozenset(path.stem for path in (package_data("schemas") / "stix").glob("*.json")) - {"custom"}
-
-
-@cache
-def _rules(name: str) -> _Rules:
-    schema = orjson.loads((package_data("schemas") / "stix" / f"{name}.json").read_bytes())
-    open_words = {
-        key: property_schema.get("examples") or property_schema.get("items", {}).get("examples")
-        for key, property_schema in schema["properties"].items()
-        if key != "pattern_type"  # has warnings of its own
-    }
-    return _Rules(
-        schema,
-        jsonschema_rs.Draft202012Validator(schema, validate_formats=True),
-        "spec_version" in schema["required"],
-        tuple((key, frozenset(words)) for key, words in open_words.items() if words),
-        _SPANS.get(name),
-    )
-
-
-def _spec_version(body: dict[str, Any], type_name: str, rules: _Rules) -> None:
-    """Ask for it before the schema does (S-25): without it, all that follows would be said of the wrong standard."""
-    version = body.get("spec_version")
-    if version is None and (rules.versioned or (type_name not in _types() and "created" in body)):
-        raise Invalid(
-            'spec_version is missing, as in STIX 2.0: convert the object to 2.1, or add "spec_version": "2.1"'
-        )
-    if version is not None and version != "2.1":
-        raise Invalid(f"spec_version is {_shown(version)}: only 2.1 is taken, convert the object first")
-
-
-def _complaint(body: dict[str, Any], type_name: str, rules: _Rules) -> str:
-    """The first thing that the schema finds wrong, in the words that stand in the schema."""
-    error = next(iter(rules.validator.iter_errors(body)))
-    path = ".".join(str(step) for step in error.instance_path)
-    if error.kind.name == "required" and not path and "allOf" not in error.schema_path:
-        return f"{error.kind.value} is missing: every {type_name} has one"
-    node: Any = rules.schema
-    words = "something else"
-    for step in error.schema_path:
-        node = node[step]
-        if isinstance(node, dict) and "title" in node:
-            return f"{path}: {node['title']}" if path else node["title"]
-        words = node.get("description", words) if isinstance(node, dict) else words
-    if error.kind.name == "required":
-        return f"{path}.{error.kind.value} is missing: every entry there has one"
-    if error.kind.name == "propertyNames":
-        return f"{path} has the key {_shown(error.kind.as_dict()['error'].instance)}: it must be {words}"
-    return f"{path} is {_shown(error.instance)}: it must be {words}"
-
-
-def _shown(value: Any) -> str:
-    """The value as a sentence may carry it: short JSON, only printable characters."""
-    text = json.dumps(value, ensure_ascii=False)
-    text = text if len(text) <= 80 else text[:77] + " …"
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 # --- what schemas cannot say ---------------------------------------------------------------------
@@ -329,7 +236,7 @@ def _when(body: dict[str, Any], name: str) -> int | None:
     try:
         return instant(str(value))
     except ValueError as error:
-        raise Invalid(f"{name} is {_shown(value)}: it must be a real date and time in UTC") from error
+        raise Invalid(f"{name} is {shown(value)}: it must be a real date and time in UTC") from error
 
 
 def _clamped(nanoseconds: int) -> int:
@@ -354,13 +261,11 @@ def _selects(body: dict[str, Any], selectors: list[str]) -> None:
             else:
                 here = here.get(step) if isinstance(here, dict) else None
         if here is None:
-            raise Invalid(f"granular_markings has the selector {_shown(selector)}, which selects nothing")
+            raise Invalid(f"granular_markings has the selector {shown(selector)}, which selects nothing")
 
 
 # --- pattern and values --------------------------------------------------------------------------
 
-# Types that are nothing but an observable.
-_VALUES = ("ipv4-addr", "ipv6-addr", "domain-name", "url", "email-addr")
 _HASHES = {"MD5": "md5", "SHA1": "sha-1", "SHA256": "sha-256", "SHA512": "sha-512"}
 _MAC = re.compile(r"(?:[0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}")
 _NOTHING = Checked(())
@@ -370,7 +275,7 @@ def _content(body: dict[str, Any], type_name: str, warnings: list[str]) -> Check
     """The observables of the object; adds to `warnings`. Raises Invalid for a bad pattern or a plainly wrong value."""
     if type_name == "indicator":
         return _pattern(body, warnings)
-    if type_name in _VALUES or type_name == "mac-addr":
+    if type_name in VALUES or type_name == "mac-addr":
         found = _value(type_name, body["value"], body.get("defanged") is True)
         return Checked((found,)) if found else _NOTHING
     if type_name == "autonomous-system":
@@ -393,7 +298,7 @@ def _pattern(body: dict[str, Any], warnings: list[str]) -> Checked:
         checked = patterns.check(body["pattern"])
     except ValueError as error:
         if language == "stix" and body.get("pattern_version", "2.1") == "2.1":
-            raise Invalid(f"pattern is {_shown(body['pattern'])}: {error}") from error
+            raise Invalid(f"pattern is {shown(body['pattern'])}: {error}") from error
         warnings.append(f"pattern does not parse as STIX 2.1 and is passed on unread: {error}")
         return Checked((), opaque=True)
     if language != "stix":
@@ -409,12 +314,12 @@ def _value(type_name: str, value: str, defanged: bool) -> Observable | None:
         return next(iter(_silently(type_name, [value])), None)
     if type_name == "mac-addr":
         if not _MAC.fullmatch(value):
-            raise Invalid(f"value is {_shown(value)}: it must be a MAC address such as 02:00:5e:00:53:01")
+            raise Invalid(f"value is {shown(value)}: it must be a MAC address such as 02:00:5e:00:53:01")
         return None
     try:
         return observables.read(type_name, value)
     except ValueError as error:
-        raise Invalid(f"value is {_shown(value)}: {error}") from error
+        raise Invalid(f"value is {shown(value)}: {error}") from error
 
 
 def _silently(kind: str, values: list[str]) -> Iterator[Observable]:
@@ -423,82 +328,6 @@ def _silently(kind: str, values: list[str]) -> Iterator[Observable]:
             yield observables.recognize(value, kind)
         except ValueError:
             continue
-
-
-# --- warnings ------------------------------------------------------------------------------------
-
-_VERBS = frozenset(
-    re.findall(
-        r"[\w-]+",
-        """analysis-of attributed-to authored-by av-analysis-of based-on beacons-to belongs-to characterizes
-        communicates-with compromises consists-of contains controls delivers derived-from downloads drops duplicate-of
-        dynamic-analysis-of exfiltrates-to exploits has hosts impersonates indicates investigates located-at mitigates
-        originates-from owns related-to remediates resolves-to static-analysis-of targets uses variant-of""",
-    )
-)
-_KNOWN_EXTENSIONS = {
-    markings.ACS_EXTENSION,
-    markings.CUI_EXTENSION,
-    markings.IEP_EXTENSION,
-    markings.TLP_2_EXTENSION,
-}
-_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
-_SCO_NAMESPACE = UUID("00abedb4-aa42-466c-9c01-fed23315a9b7")
-# ID contributing properties (§2.9, §6) of the observables whose canonical JSON is plain text and whole numbers.
-_CONTRIBUTING = {
-    **dict.fromkeys(_VALUES, ("value",)),
-    "mac-addr": ("value",),
-    "autonomous-system": ("number",),
-    "directory": ("path",),
-    "mutex": ("name",),
-    "software": ("name", "cpe", "swid", "vendor", "version"),
-    "user-account": ("account_type", "user_id", "account_login"),
-}
-
-
-def _warnings(body: dict[str, Any], type_name: str, rules: _Rules) -> Iterator[str]:
-    """What is accepted with a warning, as far as one object shows it."""
-    if type_name not in _types():
-        yield f"type {type_name} is not one of STIX 2.1: only its common properties were checked"
-    elif not body.keys() <= rules.schema["properties"].keys():
-        yield from _unknown(body, rules)
-    if "extensions" in body:
-        strange = markings.extensions(body).keys() - _KNOWN_EXTENSIONS
-        yield from (f"{key} is not known here" for key in sorted(strange) if key.startswith("extension-definition--"))
-    for name, words in rules.vocabularies:
-        value = body.get(name)
-        if value is not None:
-            for word in value if isinstance(value, list) else (value,):
-                if word not in words:
-                    yield f"{name} has {_shown(word)}, which is not in the vocabulary of STIX"
-    for name in ("created", "modified"):
-        if name in body and len(body[name]) < len("2024-05-31T12:00:00.000Z"):
-            yield f"{name} is {body[name]}: the standard asks for milliseconds"
-    if rules.versioned and body["id"][-22] != "4":
-        yield "id is not a random UUID (version 4), as it should be"
-    elif body["id"][-22] == "5" and type_name in _CONTRIBUTING:
-        yield from _deterministic(body, type_name)
-    if type_name == "indicator" and not ("name" in body and "description" in body):
-        yield "an indicator should have a name and a description"
-    elif type_name == "relationship" and body["relationship_type"] not in _VERBS:
-        yield f"relationship_type is {_shown(body['relationship_type'])}, which is none of STIX"
-    elif type_name == "artifact" and not _BASE64.fullmatch(body.get("payload_bin", "")):
-        yield "payload_bin is not proper base64"
-
-
-def _unknown(body: dict[str, Any], rules: _Rules) -> Iterator[str]:
-    extensions = markings.extensions(body).values()
-    if not any(extension.get("extension_type") == "toplevel-property-extension" for extension in extensions):
-        strange = sorted(body.keys() - rules.schema["properties"].keys())
-        yield from (f"{name[:100]} is not a property of {body['type']}" for name in strange if name[:2] != "x_")
-
-
-def _deterministic(body: dict[str, Any], type_name: str) -> Iterator[str]:
-    """Is a UUIDv5 the one that §2.9 prescribes? Another namespace is legal, so a difference is no error (S-11)."""
-    named = {name: body[name] for name in _CONTRIBUTING[type_name] if name in body}
-    right = f"{type_name}--{uuid5(_SCO_NAMESPACE, orjson.dumps(named, option=orjson.OPT_SORT_KEYS).decode())}"
-    if body["id"].lower() != right:
-        yield f"id is not the one that follows from the content: {right}"
 
 
 # --- questions about objects ---------------------------------------------------------------------
@@ -541,7 +370,8 @@ def _canonical(raw: bytes) -> bytes:
     defaults = dict(_DEFAULTS)
     if body.get("type") == "sighting":
         defaults["summary"] = False
-    if body.get("type") in _types() and not _rules(body["type"]).versioned:
+    rules = conformance.rules(body["type"])
+    if rules.known and not rules.versioned:
         defaults["spec_version"] = "2.1"
     for name, default in defaults.items():
         if name in body and body[name] == default and type(body[name]) is type(default):
