@@ -17,7 +17,8 @@ from stix2validator import ValidationOptions, validate_instance
 from tests.stix.examples import EXAMPLES, SHA256, Body, an_id, make
 
 from isac.errors import Invalid
-from isac.stix.conformance import _CONTRIBUTING, accept
+from isac.stix.conformance import _CONTRIBUTING
+from isac.stix.objects import accept
 
 OPTIONS = ValidationOptions(version="2.1")
 ODD: list[Any] = [
