@@ -1,5 +1,7 @@
 """Run the application: uvicorn with one worker in this process, or its supervisor with several."""
 
+import contextlib
+import errno
 import functools
 import signal
 import socket
@@ -27,12 +29,30 @@ def listen(host: str, port: int) -> socket.socket:
         taken.bind((host, port))
     except OSError as error:
         taken.close()
-        raise Surroundings(
-            f"Port {port} on {host} is not free ({error.strerror}). Choose another: --port {port + 1}, "
-            f"or make demo PORT={port + 1}"
-        ) from error
+        raise Surroundings(_refused(host, port, error)) from error
     taken.set_inheritable(True)
     return taken
+
+
+def _refused(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EACCES:
+        return f"Ports below 1024 need root, and {port} is one. {_choose(8000)}"
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} on {host} is not free ({error.strerror}). {_choose(_next_free(host, port))}"
+    return f"This machine cannot listen on {host}, port {port} ({error.strerror}). Choose another address: --host"
+
+
+def _choose(port: int) -> str:
+    return f"Choose another: --port {port}, or make demo PORT={port}"
+
+
+def _next_free(host: str, port: int) -> int:
+    """The first free port above it, or 0, which is any."""
+    for higher in range(max(port + 1, 1024), 65536):
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as tried, contextlib.suppress(OSError):
+            tried.bind((host, higher))
+            return higher
+    return 0
 
 
 def run(

@@ -1,0 +1,70 @@
+"""The port: taken before anything else is done, or a sentence that names one that will do."""
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from isac import server
+from isac.errors import Surroundings
+
+RESERVED = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+NOBODY = 65534
+
+
+def complaint(port: int, host: str = "127.0.0.1") -> str:
+    with pytest.raises(Surroundings) as caught:
+        server.listen(host, port)
+    assert caught.value.exit_code == 3
+    return caught.value.detail
+
+
+@contextmanager
+def ordinary_user() -> Iterator[None]:
+    """As root takes for itself only what it needs; somebody else is one already."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def test_of_a_port_in_use_the_next_free_one_is_named() -> None:
+    ports: list[int] = []
+    with ExitStack() as stack:
+        for _ in range(3):
+            named = suggestion(complaint(ports[0])) if ports else 0
+            taken = stack.enter_context(server.listen("127.0.0.1", named))
+            taken.listen()
+            ports.append(taken.getsockname()[1])
+    assert ports == sorted(set(ports))
+
+
+def suggestion(words: str) -> int:
+    found = re.fullmatch(r"Port \d+ on .+ is not free \(.+\)\. Choose another: --port (\d+), or .+ PORT=\1", words)
+    assert found, words
+    return int(found[1])
+
+
+@pytest.mark.skipif(RESERVED <= 80, reason="this machine reserves no ports")
+def test_an_ordinary_user_hears_that_low_ports_need_root() -> None:
+    with ordinary_user():
+        assert complaint(80) == (
+            "Ports below 1024 need root, and 80 is one. Choose another: --port 8000, or make demo PORT=8000"
+        )
+
+
+def test_an_address_that_is_not_this_machines() -> None:
+    assert complaint(0, "192.0.2.1").endswith("Choose another address: --host")
+
+
+def test_port_0_is_any() -> None:
+    with server.listen("127.0.0.1", 0) as taken:
+        assert taken.getsockname()[1] > 0
+        assert taken.type == socket.SOCK_STREAM
