@@ -350,6 +350,27 @@ async def a_stricter_version_that_waits_forbids_new_grants_too(log: Story) -> No
 
 
 @choice
+async def what_waits_rules_until_a_version_as_new_is_there_or_the_object_is_gone(log: Story) -> None:
+    for reason in ("newer", "the same", "deleted"):
+        await log.release(1, "us-oh", by="us-oh")
+        await log.widen("us")
+        await log.release(5, "us-oh", "amber", by="us-oh", answer="hold")
+        assert await log.world.waiting() == {x(5)}
+        await log.release(3, "us")
+        assert await log.world.waiting() == {x(5)}, "an older one overtakes nothing"
+        if reason == "newer":
+            await log.release(7, "us")
+        elif reason == "the same":
+            await log.release(5, "us", "amber")
+        else:
+            await log.delete("us")
+            await log.delete("us-oh")
+        assert await log.world.waiting() == set(), reason
+        for audience in ("us", "us-oh") if reason != "deleted" else ():
+            await log.delete(audience)
+
+
+@choice
 async def permission_is_asked_for_every_grant_that_stood_on_arrival(log: Story) -> None:
     """Also for those that the version's TLP drops: it waits, though Ohio may release at all that is left."""
     await log.release(1, "us-oh", "clear", by="us-oh")

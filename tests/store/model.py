@@ -184,6 +184,7 @@ class Model:
     ) -> None:
         """Write ends, notices, new rows, as the facts ask. `told` lost their grant with a notice, `untold` without."""
         told, untold = list(told), list(untold)
+        self.forget_waiting()
         wanted = self.wanted()
         live = [row for row in self.rows if row.ended_seq is None]
         new = [
@@ -381,7 +382,6 @@ class Model:
     def store(self, key: Key, version: Version, poster: str) -> None:
         self.versions.setdefault(key, {})[version.modified] = version
         self.publishers[key, version.modified] = poster
-        self.waiting.get(key, {}).pop(version.modified, None)
 
     def grant_anew(self, key: Key, audience: str, wanted: int | None = None) -> Verdict:
         grant = self.new_grant(key, audience, wanted)
@@ -465,6 +465,7 @@ class Model:
         self.versions[key] = kept
         if not kept:
             del self.versions[key]
+        self.forget_waiting()
 
     def delete_version(self, key: Key, modified: int, audience: str) -> Verdict:
         """DELETE of one version: the next older returns where it had stood; grants where none had go (F10)."""
@@ -484,6 +485,13 @@ class Model:
         self.settle(untold=dropped, deleted=(key, modified, audience))
         self.forget(key)
         return "accept"
+
+    def forget_waiting(self) -> None:
+        """A marking rules until a version at least as new is there, or the object is gone."""
+        for key, versions in self.waiting.items():
+            newest = self.newest(key).modified if key in self.versions else None
+            for modified in [m for m in versions if newest is None or m <= newest]:
+                del versions[modified]
 
     def fall_back(self, grant: Grant) -> bool:
         """Let the grant stand at the newest older version that had a row at its audience; say whether there is one."""

@@ -40,6 +40,13 @@ def _identity(name: str) -> str:
     return f"identity--{uuid.uuid5(uuid.NAMESPACE_URL, name)}"
 
 
+_NAMES = {_identity(name): name for name in (ISAC, "vendor", "vendor-a", "vendor-b", "va", "vb")}
+
+
+def _seconds(nanoseconds: int) -> int:
+    return round((times.from_nanoseconds(nanoseconds) - _EPOCH).total_seconds())
+
+
 async def furnish(url: str) -> None:
     """The places of the model and an ISAC, in an empty migrated database."""
     async with database.pool(url, size=1) as pool, pool.connection() as conn:
@@ -297,7 +304,6 @@ class StoreWorld:
 
     async def _rows(self, collection: str, *, shut: bool = False) -> list[dict[str, Any]]:
         shelf = await self._shelf(collection)
-        names = {_identity(name): name for name in (ISAC, "vendor", "vendor-a", "vendor-b", "va", "vb")}
         rows = await facts.fetch(
             self.conn,
             """SELECT l.seq, o.stix_id, p.identity, l.modified, l.ended_seq, l.shut_seq, n.stix_id
@@ -310,8 +316,8 @@ class StoreWorld:
         keys = ("seq", "stix_id", "producer", "modified", "ended", "shut", "withdrawn")
         found = [dict(zip(keys, row, strict=True)) for row in rows]
         for row in found:
-            row["producer"] = names.get(row["producer"], row["producer"])
-            row["modified"] = round((times.from_nanoseconds(row["modified"]) - _EPOCH).total_seconds())
+            row["producer"] = _NAMES.get(row["producer"], row["producer"])
+            row["modified"] = _seconds(row["modified"])
         return found
 
     async def notices_view(self, collection: str) -> list[str]:
@@ -355,6 +361,14 @@ class StoreWorld:
             (stix_id, _identity(producer), at),
         )
         return any(may_read(scope, facts.audience_of(row)) for row in rows)
+
+    async def waiting(self) -> set[Seen]:
+        rows = await facts.fetch(
+            self.conn,
+            """SELECT o.stix_id, p.identity, w.modified FROM waiting w
+               JOIN objects o ON o.pk = w.object JOIN producers p ON p.pk = w.producer""",
+        )
+        return {Seen(stix_id, _NAMES[identity], _seconds(modified)) for stix_id, identity, modified in rows}
 
     async def close(self) -> None:
         await self.conn.close()

@@ -250,6 +250,7 @@ class LogMachine(RuleBasedStateMachine):
                 for number in versions:
                     may = await self.world.may_read(collection, *key, number)
                     assert may == self.model.may_read(collection, key, number), f"R7: {collection}, {key}, {number}"
+        assert await self.world.waiting() == await self.oracle.waiting(), "whose marking rules while it is held"
         for gone in set(AUDIENCES) - set(self.model.places):
             with pytest.raises(NoSuchCollection):
                 await self.world.default_view(gone)

@@ -84,6 +84,10 @@ class World(Protocol):
 
     async def may_read(self, collection: str, stix_id: str, producer: str, modified: int) -> bool: ...
 
+    async def waiting(self) -> set[Seen]:
+        """The held versions whose marking rules."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -155,6 +159,9 @@ class ModelWorld:
 
     async def may_read(self, collection: str, stix_id: str, producer: str, modified: int) -> bool:
         return self.known(collection).may_read(collection, Key(stix_id, producer), modified)
+
+    async def waiting(self) -> set[Seen]:
+        return {Seen(*key, modified) for key, versions in self.model.waiting.items() for modified in versions}
 
     async def close(self) -> None:
         self.model.check()

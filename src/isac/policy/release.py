@@ -112,6 +112,11 @@ class Facts:
         stored = [v for v in self.versions if v.producer == producer and not v.deleted]
         return max(given or stored, key=_modified, default=None)
 
+    def overtaken(self) -> tuple[Waiting, ...]:
+        """What waits no more: a version at least as new is stored, or the object was deleted."""
+        newest = {waiting.producer: self.newest(waiting.producer) for waiting in self.waiting}
+        return tuple(w for w in self.waiting if (v := newest[w.producer]) is None or v.modified >= w.modified)
+
     def stands(self, version: int, audience: Audience) -> bool:
         """Does the audience meet this version, be it as history?"""
         return any(row.version == version and reaches(row.audience, audience) for row in self.rows)
@@ -284,6 +289,12 @@ def _modified(version: Version) -> int:
 
 
 # ------------------------------------------------------------------------------- facts, as a deed changes them
+
+
+def ungranted(facts: Facts, lost: Sequence[Grant]) -> Facts:
+    """The facts after these grants were taken."""
+    taken = {(grant.producer, grant.audience.pk) for grant in lost}
+    return replace(facts, grants=tuple(g for g in facts.grants if (g.producer, g.audience.pk) not in taken))
 
 
 def deleted_versions(

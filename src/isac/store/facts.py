@@ -386,7 +386,10 @@ async def add_revoked(conn: Connection, change: Change, subject: Subject, by: By
 
 
 async def save(conn: Connection, changes: Iterable[Change]) -> None:
-    """Write down what a deed changed of the grants and versions that were there, and drop the grants that it took."""
+    """Write down what a deed changed of the grants and versions that were there, and drop the grants that it took.
+
+    What waited and was overtaken goes, too.
+    """
     changes = list(changes)
     dropped = [(change.pk, grant.producer, grant.audience.pk) for change in changes for grant in change.lost]
     kept = {(c.pk, g.producer, g.audience.pk): g.without for c in changes for g in c.before.grants}
@@ -409,7 +412,12 @@ async def save(conn: Connection, changes: Iterable[Change]) -> None:
                WHERE (grants.object, grants.producer, grants.audience) = (lost.object, lost.producer, lost.audience)""",
             [list(column) for column in zip(*dropped, strict=True)],
         )
+    overtaken = [(change.pk, w.producer, w.modified) for change in changes for w in change.facts.overtaken()]
     async with conn.cursor() as cursor:
+        if overtaken:
+            await cursor.executemany(
+                "DELETE FROM waiting WHERE object = %s AND producer = %s AND modified = %s", overtaken
+            )
         if lacking:
             await cursor.executemany(
                 "UPDATE grants SET without = %s WHERE object = %s AND producer = %s AND audience = %s", lacking

@@ -16,7 +16,6 @@ from isac.policy.actors import Audience, covers
 from isac.policy.admit import Admission, Arrival, Move, Poster, admit
 from isac.policy.release import (
     Put,
-    Settlement,
     deleted_versions,
     forgotten,
     moved,
@@ -24,6 +23,7 @@ from isac.policy.release import (
     permitted,
     returned,
     settle,
+    ungranted,
 )
 from isac.stix import authored, objects
 from isac.stix.markings import TLP
@@ -296,7 +296,9 @@ async def _settle(
         if change.first:
             puts.append(change.first)
             continue
-        result = _settlement(change, by)
+        change.facts = ungranted(change.facts, change.lost)
+        result = settle(change.facts, change.lost, change.history, change.deleted, every_tlp=by.free)
+        change.facts = ungranted(change.facts, result.dropped)
         change.lost.extend(result.dropped)
         leaving += result.leaving
         over += result.notices_ended
@@ -319,14 +321,6 @@ async def _settle(
                 [put.ended for put in rows],
             ),
         )
-
-
-def _settlement(change: Change, by: By) -> Settlement:
-    if change.lost:
-        taken = {(grant.producer, grant.audience.pk) for grant in change.lost}
-        grants = tuple(g for g in change.facts.grants if (g.producer, g.audience.pk) not in taken)
-        change.facts = dataclasses.replace(change.facts, grants=grants)
-    return settle(change.facts, change.lost, change.history, change.deleted, every_tlp=by.free)
 
 
 async def _grant_known(conn: Connection, change: Change, subject: Subject, audience: Audience, by: By) -> None:
