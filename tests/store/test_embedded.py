@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -256,50 +256,6 @@ def test_two_homes_are_two_servers(home: Path, server: embedded.Server) -> None:
     assert ask(server, "SELECT to_regclass('only_in_one')") == [None]
     embedded.stop(home)
     assert ask(server, "SELECT 1") == [1]
-
-
-@pytest.mark.parametrize("longer", ["first", "second"])
-def test_whoever_leaves_last_stops_the_server(home: Path, longer: str) -> None:
-    """A short command and a server that overlap, whichever came first."""
-    first, second = ExitStack(), ExitStack()
-    server = first.enter_context(embedded.lent(home))
-    assert second.enter_context(embedded.lent(home)) == server
-    shorter, last = (second, first) if longer == "first" else (first, second)
-    shorter.close()
-    assert ask(server, "SELECT 1") == [1]
-    last.close()
-    until(lambda: not alive(server.pid))
-
-
-def test_a_user_that_is_killed_has_left(home: Path) -> None:
-    script = "with embedded.lent(Path(sys.argv[1])) as server:\n    print(server.pid, flush=True)\n    input()"
-    with python(script, home, stdin=subprocess.PIPE) as user:
-        assert user.stdout
-        pid = int(user.stdout.readline())
-        with embedded.lent(home) as server:
-            user.kill()
-            user.wait()
-            assert server.pid == pid
-            assert ask(server, "SELECT 1") == [1]
-    until(lambda: not alive(pid))
-
-
-def test_a_server_that_was_left_running_by_a_killed_user_is_stopped_by_the_next(home: Path) -> None:
-    left = embedded.start(home, FAST)
-    with embedded.lent(home) as server:
-        assert server == left
-    until(lambda: not alive(left.pid))
-
-
-def test_who_comes_while_the_last_one_leaves_has_a_server(new: Path) -> None:
-    script = """
-import psycopg
-for _ in range(4):
-    with embedded.lent(Path(sys.argv[1])) as server:
-        psycopg.connect(server.conninfo).close()
-print("served")
-"""
-    assert [said(process) for process in [python(script, new) for _ in range(3)]] == ["served"] * 3
 
 
 def test_the_log_begins_anew_with_each_start_and_one_old_one_is_kept(home: Path) -> None:
