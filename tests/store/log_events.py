@@ -134,6 +134,20 @@ async def narrow_takes_the_wide_rows_from_all_views(log: Story) -> None:
 
 
 @case
+async def narrow_gives_to_fewer(log: Story) -> None:
+    await log.release(1, "us-oh")
+    for audience in ("us-oh", "us", "us-tx", "us-tx-48201"):
+        await log.narrow("us-oh", audience, answer="refuse")
+    await log.narrow("us-oh", "group-g")
+    await log.timeline({OHIO: [notice()], GROUP: [put(1)]})
+    for audience in ("group-open", "us-oh"):
+        await log.narrow("group-g", audience, answer="refuse")
+    await log.narrow("group-g", "org-a")
+    await log.narrow("org-a", "org-b", answer="refuse")
+    await log.timeline({OHIO: [notice()], GROUP: [notice()], ORG_A: [put(1)]})
+
+
+@case
 async def withdraw_leaves_the_object_to_who_is_still_granted(log: Story) -> None:
     await log.release(1, "us-oh-39049")
     await log.release(1, "us-tx")

@@ -403,14 +403,20 @@ class Model:
 
     def narrow(self, key: Key, wide: str, narrow: str) -> Verdict:
         """The wide grant goes, with notice; the narrow one stands or is made (F1)."""
-        lost = self.grant_at(key, wide)
-        if lost is None or not self.above(wide, narrow):
+        lost, new = self.grant_at(key, wide), self.new_grant(key, narrow)
+        if lost is None or not self.is_narrower(narrow, wide) or not self.is_permitted(new):
             return "refuse"
         if self.grant_at(key, narrow) is None:
-            self.add_grant(self.new_grant(key, narrow))
+            self.add_grant(new)
         self.grants.remove(lost)
         self.settle(told=[lost])
         return "accept"
+
+    def is_narrower(self, narrow: str, wide: str) -> bool:
+        """A node below; else fewer bodies: node > group > organization."""
+        kinds = ["node", "group", "organization"]
+        sizes = [kinds.index(self.places[name].kind) for name in (wide, narrow)]
+        return self.above(wide, narrow) or sizes[0] < sizes[1]
 
     def withdraw(self, key: Key, audience: str, at: int) -> Verdict:
         """R6: ours to take back. `at`: the `modified` of the revoked version, should one be due."""

@@ -14,10 +14,10 @@ import orjson
 import psycopg
 from tests.store.places import PLACES
 from tests.store.words import CLERK, FEED, ISAC, Line, Seen, Tlp, Verdict
-from tests.store.world import NoSuchCollection, World
+from tests.store.world import NoSuchCollection
 
 from isac import times
-from isac.errors import Forbidden, NotFound
+from isac.errors import Forbidden, Invalid, NotFound
 from isac.policy.actors import Actor, Audience, Role, Scope, may_read
 from isac.policy.admit import Arrival, Move, Poster
 from isac.policy.release import Facts
@@ -197,8 +197,6 @@ class StoreWorld:
 
     async def narrow(self, stix_id: str, producer: str, wide: str, narrow: str) -> Verdict:
         wide_place, narrow_place = await self._audience(wide), await self._audience(narrow)
-        if wide_place.pk == narrow_place.pk or wide_place.pk not in narrow_place.path:
-            return "refuse"
         subject = await self._subject(stix_id, producer)
         return await self._deed(log.narrow(self.conn, subject, wide_place, narrow_place, self._by()))
 
@@ -256,7 +254,7 @@ class StoreWorld:
         try:
             async with self.conn.transaction():
                 await deed
-        except (NotFound, Forbidden):
+        except (NotFound, Forbidden, Invalid):
             return "refuse"
         return "accept"
 
@@ -389,7 +387,7 @@ class StoreWorld:
         return await members.shelf(self.conn, name)
 
 
-async def store_world(postgres: str, template: str) -> World:
+async def store_world(postgres: str, template: str) -> StoreWorld:
     """A fresh copy of the furnished template."""
     name = f"world_{next(_numbers)}"
     admin = await psycopg.AsyncConnection.connect(postgres, autocommit=True)

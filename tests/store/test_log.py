@@ -10,10 +10,12 @@ import uvloop
 from tests.store import log_events
 from tests.store.log_cases import CASES, CHOICES
 from tests.store.store_world import furnish, store_world
-from tests.store.story import Story
+from tests.store.story import Story, X, Y
 from tests.store.test_log_properties import check_log
+from tests.store.words import ISAC
 
-from isac.store import database, migrations
+from isac.store import database, facts, log, migrations
+from isac.store.facts import By, Subject
 
 #: a step compares all collections' views, so a few hundred take half a minute; set both higher for a long night
 EXAMPLES = int(os.environ.get("ISAC_TEST_EXAMPLES", "8"))
@@ -37,6 +39,35 @@ def test_the_store_tells_the_case(name: str, postgres: str, places: str) -> None
             await {**CASES, **CHOICES}[name](Story(world))
         finally:
             await world.close()
+
+    uvloop.run(tell())
+
+
+def test_what_changes_nothing_leaves_no_line_in_the_audit(postgres: str, places: str) -> None:
+    async def tell() -> None:
+        world = await store_world(postgres, places)
+        story, (producer, _, _) = Story(world), await facts.isac(world.conn)
+
+        async def revoke() -> None:
+            async with world.conn.transaction():
+                await log.revoke(world.conn, Subject(X, producer), By("test", world.clock))
+
+        async def lines() -> list[str]:
+            return [action for (action,) in await facts.fetch(world.conn, "SELECT action FROM audit ORDER BY pk")]
+
+        await story.release(1, "us-oh", of=ISAC)
+        for _ in range(2):
+            await story.widen("us", of=ISAC)
+        assert await lines() == ["release"]
+        await story.withdraw("us", of=ISAC)
+        for at in (8, 9):
+            await story.withdraw("us-oh", of=ISAC, at=at)
+        await revoke()
+        assert await lines() == ["release", "withdraw", "withdraw"]
+        await story.release(1, "us-oh", of=ISAC, stix_id=Y)
+        assert await world.move_node("us-oh-39049", "us-oh-39035", "us-oh") == "accept"
+        assert await lines() == ["release", "withdraw", "withdraw"]
+        await world.close()
 
     uvloop.run(tell())
 

@@ -108,7 +108,7 @@ class LogMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def narrow(self, data: st.DataObject) -> None:
         grant = self.some_grant(data)
-        below = [name for name in self.model.places if self.model.above(grant.audience, name)]
+        below = [name for name in self.model.places if self.model.is_narrower(name, grant.audience)]
         to = data.draw(st.sampled_from(below or list(self.model.places)), label="to")
         self.do("narrow", *grant.key, grant.audience, to)
 

@@ -7,7 +7,7 @@ producers: ids of observables name values, so two producers may use one id, and 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from isac.policy.actors import Audience, covers
+from isac.policy.actors import NODES, Audience, covers
 from isac.stix.markings import TLP
 
 
@@ -178,6 +178,13 @@ def winner(grants: Iterable[Grant], audience: Audience) -> Grant | None:
 def reaches(wide: Audience, narrow: Audience) -> bool:
     """Is what is given to the one given to the other, too?"""
     return wide.pk == narrow.pk or covers(wide, narrow)
+
+
+def is_narrower(narrow: Audience, wide: Audience) -> bool:
+    """Would it give to fewer: a node below, a group or an organization instead of a node, one of a group?"""
+    if wide.kind in NODES:
+        return covers(wide, narrow) or narrow.kind not in NODES
+    return wide.kind == "group" and narrow.kind == "organization"
 
 
 def settle(

@@ -368,11 +368,11 @@ async def copy_grants(conn: Connection, leaving: Iterable[tuple[Change, Grant]],
         )
 
 
-async def add_revoked(conn: Connection, change: Change, subject: Subject, by: By) -> None:
-    """Store the revoked version of an object of ours, unless it is revoked already."""
+async def add_revoked(conn: Connection, change: Change, subject: Subject, by: By) -> bool:
+    """Store the revoked version of an object of ours; answers False if it is revoked already."""
     newest = change.facts.newest(subject.producer)
     if newest is None or newest.revoked:
-        return
+        return False
     ((raw, kind, publisher),) = await fetch(
         conn, "SELECT raw, type, publisher FROM versions WHERE pk = %s", (newest.pk,)
     )
@@ -383,6 +383,7 @@ async def add_revoked(conn: Connection, change: Change, subject: Subject, by: By
     (pk,) = await copy_versions(conn, [(arrival, change.pk, subject.producer, publisher, None)])
     version = dataclasses.replace(newest, pk=pk, modified=arrival.modified, revoked=True, expired=False)
     change.facts = remembered(change.facts, version, live=True)
+    return True
 
 
 async def save(conn: Connection, changes: Iterable[Change]) -> None:

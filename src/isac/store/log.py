@@ -11,13 +11,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from isac.errors import Forbidden, NotFound
+from isac.errors import Forbidden, Invalid, NotFound
 from isac.policy.actors import Audience, covers
 from isac.policy.admit import Admission, Arrival, Move, Poster, admit
 from isac.policy.release import (
     Put,
     deleted_versions,
     forgotten,
+    is_narrower,
     moved,
     new_grant,
     permitted,
@@ -119,13 +120,20 @@ async def widen(conn: Connection, subject: Subject, audience: Audience, by: By) 
     Raises NotFound for an object that is not stored, Forbidden where its TLP rules the audience out.
     """
     change = await facts.one(conn, subject)
+    if change.facts.granted(subject.producer, audience):
+        return
     await _grant_known(conn, change, subject, audience, by)
     await audit.record(conn, by.actor, "release", subject.stix_id, by.reason or audience.code, by.at)
     await _settle(conn, [change], by)
 
 
 async def narrow(conn: Connection, subject: Subject, wide: Audience, narrower: Audience, by: By) -> None:
-    """Take an object back from one audience and give it to a narrower one, in one deed."""
+    """Take an object back from one audience and give it to a narrower one, in one deed.
+
+    Raises Invalid where that is not narrower, NotFound where the wide one has no grant, Forbidden by TLP.
+    """
+    if not is_narrower(narrower, wide):
+        raise Invalid(f"{narrower.code} is not narrower than {wide.code}; widen or withdraw the object instead.")
     change = await facts.one(conn, subject)
     _take(change, subject, wide)
     await _grant_known(conn, change, subject, narrower, by)
@@ -141,10 +149,10 @@ async def withdraw(conn: Connection, subject: Subject, audience: Audience, by: B
     change = await facts.one(conn, subject)
     grants = [grant for grant in change.facts.grants if grant.producer == subject.producer]
     isac, _, _ = await facts.isac(conn)
-    if subject.producer == isac and [grant.audience.pk for grant in grants] == [audience.pk]:
-        await facts.add_revoked(conn, change, subject, by)
-    else:
+    if subject.producer != isac or [grant.audience.pk for grant in grants] != [audience.pk]:
         _take(change, subject, audience)
+    elif not await facts.add_revoked(conn, change, subject, by):
+        return
     await audit.record(conn, by.actor, "withdraw", subject.stix_id, by.reason or audience.code, by.at)
     await _settle(conn, [change], by)
 
@@ -159,7 +167,8 @@ async def revoke(conn: Connection, subject: Subject, by: By) -> None:
     if subject.producer != isac:
         raise Forbidden("Only its producer revokes an object; withdraw it instead.")
     change = await facts.one(conn, subject)
-    await facts.add_revoked(conn, change, subject, by)
+    if not await facts.add_revoked(conn, change, subject, by):
+        return
     await audit.record(conn, by.actor, "revoke", subject.stix_id, by.reason, by.at)
     await _settle(conn, [change], by)
 
