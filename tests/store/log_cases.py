@@ -366,6 +366,20 @@ async def f15_history_below_a_grant_ends_with_its_node(log: Story) -> None:
     assert await log.world.move_node("us-oh-39049", "us-oh-39035", "us-oh") == "accept"
     assert await log.world.history_view("us-oh-39035") == [x(2)]
     assert await log.world.history_view("us-oh") == [x(2)]
+    assert await log.world.standing("us-oh-39049") == 0
+
+
+@case
+async def f15_of_what_moves_the_live_objects_alone_stand_at_the_new_node(log: Story) -> None:
+    for number in (2, 3, 1):
+        await log.release(number, "us-oh-39049")
+    await log.release(1, "us-oh-39049", stix_id=Y)
+    await log.withdraw("us-oh-39049", stix_id=Y)
+    assert await log.world.history_view("us-oh-39049") == [x(2), x(3), x(1)]
+    assert await log.world.move_node("us-oh-39049", "us-tx-48999", "us-tx") == "accept"
+    assert await log.world.history_view("us-tx-48999") == [x(3)]
+    assert await log.world.timeline("us-tx-48999", 0) == [put(3)]
+    assert await log.world.standing("us-oh-39049") == 0
 
 
 @case

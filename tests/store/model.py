@@ -6,46 +6,9 @@ the log, «F1» … «F30» its known hard cases.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 from tests.store.places import PLACES, Place
-from tests.store.words import CLERK, FEED, ISAC, Key, Line, Seen, Tlp, Verdict, Version
-
-
-@dataclass
-class Grant:
-    """The decision that an object, with all its versions, is for an audience."""
-
-    key: Key
-    audience: str
-    #: order of granting: between two producers at the same audience the first is shown
-    since: int
-    #: versions deleted here (DELETE of one version); a newer release of the version removes it from the list
-    without: set[int] = field(default_factory=set)
-
-
-@dataclass
-class Row:
-    seq: int
-    audience: str
-    key: Key
-    modified: int
-    #: left the default view
-    ended_seq: int | None = None
-    #: left every view
-    shut_seq: int | None = None
-
-    @property
-    def seen(self) -> Seen:
-        return Seen(self.key.stix_id, self.key.producer, self.modified)
-
-
-@dataclass
-class Notice:
-    seq: int
-    audience: str
-    stix_id: str
-    ended_seq: int | None = None
+from tests.store.words import CLERK, FEED, ISAC, Grant, Key, Line, Notice, Row, Seen, Tlp, Verdict, Version
 
 
 class Model:
@@ -528,6 +491,8 @@ class Model:
             if notice.audience == old and notice.ended_seq is None:
                 notice.ended_seq = self.next_seq()
         self.settle(untold=leaving)
+        for row in self.rows:
+            self.end(row, leaves_default=row.audience == old, leaves_all=row.audience == old)
         del self.places[old]
         return "accept"
 

@@ -360,6 +360,12 @@ class StoreWorld:
         )
         return any(may_read(scope, facts.audience_of(row)) for row in rows)
 
+    async def standing(self, audience: str) -> int:
+        query = """SELECT count(*) FROM log l JOIN audiences a ON a.pk = l.audience
+                   WHERE a.code = %s AND l.shut_seq IS NULL"""
+        ((count,),) = await facts.fetch(self.conn, query, (audience,))
+        return int(count)
+
     async def waiting(self) -> set[Seen]:
         rows = await facts.fetch(
             self.conn,

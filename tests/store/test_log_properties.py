@@ -14,9 +14,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from tests.store.model import Grant
 from tests.store.places import PLACES
-from tests.store.words import CLERK, FEED, ISAC, Key, Line, Seen, Tlp
+from tests.store.words import CLERK, FEED, ISAC, Grant, Key, Line, Seen, Tlp
 from tests.store.world import ModelWorld, NoSuchCollection, World
 
 T = TypeVar("T")
@@ -252,6 +251,7 @@ class LogMachine(RuleBasedStateMachine):
                     assert may == self.model.may_read(collection, key, number), f"R7: {collection}, {key}, {number}"
         assert await self.world.waiting() == await self.oracle.waiting(), "whose marking rules while it is held"
         for gone in set(AUDIENCES) - set(self.model.places):
+            assert await self.world.standing(gone) == await self.oracle.standing(gone) == 0, f"nothing stands at {gone}"
             with pytest.raises(NoSuchCollection):
                 await self.world.default_view(gone)
 

@@ -1,5 +1,6 @@
-"""The words in which the log's tests speak: of the model, of the worlds, of the stories."""
+"""The words in which the log's tests speak: the model, the worlds, the stories."""
 
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 Tlp = Literal["clear", "green", "amber", "amber+strict", "red"]
@@ -41,3 +42,39 @@ class Line(NamedTuple):
     stix_id: str
     producer: str = ""
     modified: int = 0
+
+
+@dataclass
+class Grant:
+    """The decision that an object, with all its versions, is for an audience."""
+
+    key: Key
+    audience: str
+    #: order of granting: between two producers at the same audience the first is shown
+    since: int
+    #: versions deleted here (DELETE of one version); a newer release of the version removes it from the list
+    without: set[int] = field(default_factory=set)
+
+
+@dataclass
+class Row:
+    seq: int
+    audience: str
+    key: Key
+    modified: int
+    #: left the default view
+    ended_seq: int | None = None
+    #: left every view
+    shut_seq: int | None = None
+
+    @property
+    def seen(self) -> Seen:
+        return Seen(self.key.stix_id, self.key.producer, self.modified)
+
+
+@dataclass
+class Notice:
+    seq: int
+    audience: str
+    stix_id: str
+    ended_seq: int | None = None

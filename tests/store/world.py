@@ -84,6 +84,10 @@ class World(Protocol):
 
     async def may_read(self, collection: str, stix_id: str, producer: str, modified: int) -> bool: ...
 
+    async def standing(self, audience: str) -> int:
+        """How many rows and notices are in any view there; of a node that is gone, too."""
+        ...
+
     async def waiting(self) -> set[Seen]:
         """The held versions whose marking rules."""
         ...
@@ -159,6 +163,11 @@ class ModelWorld:
 
     async def may_read(self, collection: str, stix_id: str, producer: str, modified: int) -> bool:
         return self.known(collection).may_read(collection, Key(stix_id, producer), modified)
+
+    async def standing(self, audience: str) -> int:
+        rows = [row for row in self.model.rows if (row.audience, row.shut_seq) == (audience, None)]
+        notices = [notice for notice in self.model.notices if (notice.audience, notice.ended_seq) == (audience, None)]
+        return len(rows) + len(notices)
 
     async def waiting(self) -> set[Seen]:
         return {Seen(*key, modified) for key, versions in self.model.waiting.items() for modified in versions}

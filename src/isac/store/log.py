@@ -15,6 +15,8 @@ from isac.errors import Forbidden, Invalid, NotFound
 from isac.policy.actors import Audience, covers
 from isac.policy.admit import Admission, Arrival, Move, Poster, admit
 from isac.policy.release import (
+    Grant,
+    Notice,
     Put,
     deleted_versions,
     forgotten,
@@ -266,22 +268,34 @@ async def _delete_versions(
 async def move(conn: Connection, old: Audience, new: Audience, by: By, limit: int = BATCH) -> int:
     """Give what `old` is granted to `new` and take it from `old`, without notices: a node was merged or re-parented.
 
-    Answers how many objects moved; call it again until that is 0.
+    What stood at `old` leaves all views, also history below a wider grant, and notices. Answers how many objects had
+    something there; call it again until that is 0.
     """
     rows = await facts.fetch(
         conn,
-        "SELECT o.stix_id FROM grants g JOIN objects o ON o.pk = g.object WHERE g.audience = %s LIMIT %s",
-        (old.pk, limit),
+        """SELECT stix_id FROM objects WHERE pk IN (
+             SELECT object FROM grants WHERE audience = %s UNION SELECT object FROM notices WHERE audience = %s
+             UNION SELECT object FROM log WHERE audience = %s AND ended_seq IS NOT NULL AND shut_seq IS NULL)
+           LIMIT %s""",
+        (old.pk, old.pk, old.pk, limit),
     )
-    changes = await facts.lock(conn, [stix_id for (stix_id,) in rows])
+    changes = await facts.lock(conn, [stix_id for (stix_id,) in rows], make=False)
     leaving = [(c, g) for c in changes.values() for g in c.facts.grants if g.audience.pk == old.pk]
     await facts.copy_grants(conn, leaving, new, by)
     for change, grant in leaving:
         change.facts = moved(change.facts, grant, new)
         change.lost.append(grant)
+    over: list[Notice] = []
+    for change in changes.values():
+        # As if each producer of a row there had lost a grant there.
+        change.lost += [Grant(0, row.producer, old) for row in change.facts.rows if row.audience.pk == old.pk]
+        over += [notice for notice in change.facts.notices if notice.audience.pk == old.pk]
+        rest = tuple(notice for notice in change.facts.notices if notice not in over)
+        change.facts = dataclasses.replace(change.facts, notices=rest)
     if changes:
         await audit.record(conn, by.actor, "move", f"{old.code} to {new.code}", by.reason, by.at)
-    await _settle(conn, changes.values(), by, notices=False)
+    await conn.execute("DELETE FROM notices WHERE version = ANY(%s)", ([notice.version for notice in over],))
+    await _settle(conn, changes.values(), by, notices=False, more_leaving=[(notice.seq, True) for notice in over])
     return len(changes)
 
 
