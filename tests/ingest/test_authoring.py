@@ -38,12 +38,14 @@ class Reader:
     def __init__(self, pool: Pool, run: Run) -> None:
         self._pool, self._run = pool, run
 
-    def take_in(self, data: bytes, feed: Feed | None = None, source: str = "a list") -> Reading:
+    def take_in(
+        self, data: bytes, feed: Feed | None = None, source: str = "a list", to: str = "us", tlp: TLP | None = None
+    ) -> Reading:
         async def work() -> Reading:
             async with self._pool.connection() as conn, conn.transaction():
-                shelf, asking = await members.shelf(conn, "us"), await members.source(conn, source)
+                shelf, asking = await members.shelf(conn, to), await members.source(conn, source)
             payload = Payload("list.txt", data)
-            return await files.ingest(self._pool, payload, shelf, asking, source, feed=feed, sample=True)
+            return await files.ingest(self._pool, payload, shelf, asking, source, feed=feed, tlp=tlp, sample=True)
 
         reading: Reading = self._run(work())
         return reading
@@ -73,11 +75,23 @@ class Reader:
 
         self._run(work())
 
-    def stored(self, *, history: bool = False) -> list[dict[str, Any]]:
+    def organization(self) -> str:
+        """The code of an organization's audience."""
+
+        async def work() -> str:
+            async with self._pool.connection() as conn:
+                query = "SELECT a.code FROM audiences a WHERE a.kind = 'organization' ORDER BY a.pk LIMIT 1"
+                ((code,),) = await facts.fetch(conn, query)
+            return str(code)
+
+        code: str = self._run(work())
+        return code
+
+    def stored(self, *, history: bool = False, code: str = "us") -> list[dict[str, Any]]:
         async def work() -> list[bytes]:
             async with self._pool.connection() as conn:
                 wanted = Versions(last=False, all=True) if history else Versions()
-                return (await page(conn, await members.shelf(conn, "us"), Query(limit=100, versions=wanted))).objects
+                return (await page(conn, await members.shelf(conn, code), Query(limit=100, versions=wanted))).objects
 
         found = [orjson.loads(raw) for raw in self._run(work())]
         return [each for each in found if each["id"] not in markings.MARKINGS]
@@ -141,6 +155,27 @@ def test_they_carry_the_marking_of_their_source(reader: Reader, tlp: TLP) -> Non
     (piece,), _ = reader.author(list(text.read(b"results.example")), tlp=tlp)
 
     assert orjson.loads(piece)["object_marking_refs"] == markings.refs(tlp)
+
+
+def test_a_list_for_an_organization_is_for_it_alone_unless_somebody_names_a_marking(reader: Reader) -> None:
+    code = reader.organization()
+    reader.take_in(b"results.example\n", to=code)
+    reader.take_in(b"ballots.example\n", to=code, tlp=TLP.GREEN)
+    reader.take_in(table("polls.example,a,"), TABLE_FEED, to=code)
+
+    made = [each["object_marking_refs"] for each in reader.stored(code=code)]
+    assert made == [markings.refs(tlp) for tlp in (TLP.AMBER_STRICT, TLP.GREEN, TLP.GREEN)]
+
+
+def test_a_list_for_an_organization_too_is_not_taken_from_the_nation(reader: Reader) -> None:
+    code = reader.organization()
+    reader.take_in(b"results.example\n")
+    before = reader.stored()
+
+    assert reader.take_in(b"results.example\n", to=code).outcome.counts == Counts(accepted=1)
+    assert reader.stored() == reader.stored(code=code) == before
+    assert reader.take_in(b"results.example\n", to=code, tlp=TLP.AMBER_STRICT).outcome.counts == Counts(accepted=1)
+    assert [each["type"] for each in reader.stored()] == ["note"]
 
 
 def test_an_empty_list_gives_nothing(reader: Reader) -> None:

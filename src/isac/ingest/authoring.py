@@ -6,7 +6,7 @@ follow a revocation.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ import orjson
 
 from isac import times
 from isac.formats.found import Found, Unreadable
-from isac.stix import authored
+from isac.stix import authored, markings
 from isac.stix.markings import TLP
 from isac.stix.objects import same
 from isac.store import facts
@@ -35,18 +35,26 @@ class _Listed:
 
 
 async def author(
-    conn: Connection, listed: Iterable[Found | Unreadable], *, producer: str, source: str, tlp: TLP, now: datetime
+    conn: Connection,
+    listed: Iterable[Found | Unreadable],
+    *,
+    producer: str,
+    source: str,
+    tlp: TLP | None,
+    default: TLP = TLP.GREEN,
+    now: datetime,
 ) -> tuple[list[bytes], list[Unreadable]]:
     """Indicators (of a CVE id: vulnerabilities) for the values that can be read, each value once, and what cannot be.
 
-    `producer` is the ISAC's identity, whose objects they are.
+    `producer` is the ISAC's identity, whose objects they are. Where `tlp` is None, what is stored keeps its marking and
+    what is new gets the default: a list handed in for one organization as well must not be taken from the nation.
     """
     values, problems, pieces = iter(listed), list[Unreadable](), list[bytes]()
     written: set[str] = set()
     while batch := await asyncio.to_thread(_next, values, problems, source, written):
         standing = await _standing(conn, batch, producer, source)
         pieces += await asyncio.to_thread(
-            lambda entries: [_piece(entry, producer, source, tlp, now) for entry in entries], standing
+            lambda entries: [_piece(entry, producer, source, tlp, default, now) for entry in entries], standing
         )
     return pieces, problems
 
@@ -109,11 +117,15 @@ async def _stored(conn: Connection, stix_ids: list[str], producer: str) -> dict[
     return {stix_id: (raw, revoked) for stix_id, raw, revoked in rows}
 
 
-def _piece(listed: _Listed, producer: str, source: str, tlp: TLP, now: datetime) -> bytes:
+def _piece(listed: _Listed, producer: str, source: str, tlp: TLP | None, default: TLP, now: datetime) -> bytes:
     """The stored bytes where nothing changed; else a new version, or the first."""
     if listed.stored is None:
+        tlp = default if tlp is None else tlp
         return _write(listed, producer, source, tlp, created=now, modified=now, valid_from=listed.found.seen or now)
-    body: Mapping[str, Any] = orjson.loads(listed.stored)
+    body: dict[str, Any] = orjson.loads(listed.stored)
+    if tlp is None:
+        marked = markings.in_force(body).tlp
+        tlp = default if marked is None else marked
     created, modified = times.read(body["created"]), times.read(body["modified"])
     valid_from = times.read(body.get("valid_from", body["created"]))
     again = _write(listed, producer, source, tlp, created=created, modified=modified, valid_from=valid_from)

@@ -19,6 +19,7 @@ from isac.ingest.authoring import author
 from isac.ingest.feeds import Feed
 from isac.ingest.intake import Outcome, Submission, take_in
 from isac.policy.actors import Actor
+from isac.policy.screen import default_tlp
 from isac.stix.markings import TLP
 from isac.store import members
 from isac.store.database import Pool
@@ -105,9 +106,14 @@ async def ingest(
             isac = await members.steward(conn)
             # As it was first written: the ids of indicators hang on it, and «Vendor» is «vendor».
             source = await members.name(conn, asking.organization)
-            marking = tlp if tlp is not None else TLP.GREEN
             pieces, problems = await author(
-                conn, read, producer=isac.identity, source=source, tlp=marking, now=times.now()
+                conn,
+                read,
+                producer=isac.identity,
+                source=source,
+                tlp=feed.tlp if tlp is None and feed is not None else tlp,
+                default=default_tlp(collection.own),
+                now=times.now(),
             )
     expected(len(pieces))
     helper = executor if len(pieces) > LARGE else None
