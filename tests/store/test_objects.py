@@ -374,27 +374,31 @@ class Recording(psycopg.AsyncCursor[tuple[Any, ...]]):
 
 
 def fill(url: str, start: int, count: int) -> None:
-    """Release `count` objects to the nation through the log's only writer: indicators, each 20th a malware."""
+    """Release `count` versions to the nation through the log's only writer, two of each object, the older as history.
+
+    They are indicators, each tenth object a malware; the versions of one stand side by side.
+    """
     with psycopg.connect(database.conninfo(url, database.OWNER), autocommit=True) as conn:
         for offset in range(start, start + count, 1000):
             conn.execute(
                 """INSERT INTO versions (pk, object, producer, modified, created, version, type, tlp, revoked, expired,
                                          deleted, publisher, raw)
-                   SELECT 1000000 + n, 1000000 + n, 1, 1704067200000000000, 1704067200000000000,
-                          '2024-01-01T00:00:00.000Z', CASE WHEN n %% 20 = 0 THEN 'malware' ELSE 'indicator' END,
+                   SELECT 1000000 + n, 1000000 + n / 2, 1, %s + n %% 2, %s,
+                          '2024-01-01T00:00:00.000Z', CASE WHEN n / 2 %% 10 = 0 THEN 'malware' ELSE 'indicator' END,
                           1, false, false, false, 1, convert_to(repeat(md5(n::text), 38), 'UTF8')
                    FROM generate_series(%s::int, %s::int) AS n""",
-                (offset, offset + 999),
+                (instant(0), instant(0), offset, offset + 999),
             )
             conn.execute(
-                """SELECT release_batch('{}', '{}', array_agg(pk ORDER BY pk), array_agg(place), array_agg(false))
+                """SELECT release_batch('{}', '{}', array_agg(pk ORDER BY pk), array_agg(place),
+                                        array_agg(pk %% 2 = 0 ORDER BY pk))
                    FROM versions, (SELECT pk AS place FROM audiences WHERE code = 'us') AS nation
                    WHERE pk BETWEEN %s AND %s""",
                 (1000000 + offset, 1000000 + offset + 999),
             )
         conn.execute("VACUUM ANALYZE log")
         held = conn.execute("SELECT max(count) FROM (SELECT count(*) FROM log GROUP BY audience) AS n").fetchone()
-    assert held == (start + count - 1,)
+    assert held == (start + count,)
 
 
 async def buffers(url: str, query: Query) -> int:
@@ -426,14 +430,14 @@ async def middle(url: str) -> datetime:
 
 @pytest.fixture(scope="module")
 def costs(postgres: str, template: dict[str, Person]) -> Iterator[dict[str, tuple[int, int]]]:
-    """Of each query the blocks at 2,000 rows in an audience and at 40,000."""
+    """Of each query the blocks at 4,000 rows in an audience and at 40,000."""
     assert template
     name = f"costs_{next(_numbers)}"
     with psycopg.connect(postgres, autocommit=True) as conn:
         conn.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template_isac").format(sql.Identifier(name)))
     url = database.create(postgres, name)
     found: dict[str, list[int]] = {}
-    for start, count in ((1, 2000), (2001, 38000)):
+    for start, count in ((0, 4000), (4000, 36000)):
         fill(url, start, count)
         half = uvloop.run(middle(url))
         for title, query in QUERIES.items():
@@ -451,6 +455,10 @@ QUERIES = {
     "of a rare type, from the start": Query(40, types=("malware",)),
     "of a rare type, from the middle": Query(40, types=("malware",)),
     "of two types, from the middle": Query(500, types=("indicator", "malware")),
+    "of first versions, from the start": Query(500, versions=Versions(last=False, first=True)),
+    "of first versions, from the middle": Query(500, versions=Versions(last=False, first=True)),
+    "of last and first versions, from the middle": Query(500, versions=Versions(first=True)),
+    "of last and exact versions, from the middle": Query(500, versions=Versions(instants=frozenset({instant(9)}))),
 }
 
 

@@ -267,15 +267,19 @@ def _statement(columns: str, audiences: int, types: int, typed: bool, by_object:
     if by_object:
         # OFFSET 0 keeps the planner at the object's few rows; it would else walk the audience's index in its order.
         of_object = "(SELECT * FROM log WHERE object = ANY(%(objects)s) AND shut_seq IS NULL OFFSET 0) AS log"
-        conditions = ["audience = ANY(%(everywhere)s)", f"({' OR '.join(kinds)})", f"({chosen})"]
+        conditions = ["audience = ANY(%(everywhere)s)", f"({' OR '.join(kinds)})", f"({chosen})", _AFTER]
         return _cut(columns, _branch(columns, of_object, conditions))
     halves = [_LIVE] if view == "live" else [_LIVE, _ENDED]
-    branches = [
-        f"({_branch(columns, 'log', [f'audience = %(a{n})s', half, kind, f'({chosen})'])})"
-        for n in range(audiences)
-        for half in halves
-        for kind in kinds
+    walks = [
+        [f"audience = %(a{n})s", half, kind, _AFTER] for n in range(audiences) for half in halves for kind in kinds
     ]
+    if view not in ("live", "all"):
+        # One walk in the order of all, and the choice after it: a branch that chose for itself would look for its first
+        # row to the end of the collection, if need be. OFFSET 0 keeps the choice out of the branches.
+        rows = " UNION ALL ".join(f"({_SELECT} {' AND '.join(walk)} ORDER BY date_added)" for walk in walks)
+        merged = f"({rows} ORDER BY date_added OFFSET 0) AS log"
+        return _cut(columns, _branch(columns, merged, [f"({chosen})"]))
+    branches = [f"({_branch(columns, 'log', walk)})" for walk in walks]
     if len(branches) == 1:
         return _cut(columns, branches[0])
     return _cut(columns, " UNION ALL ".join(branches) + " ORDER BY date_added LIMIT %(limit)s")
@@ -295,13 +299,15 @@ def _cut(columns: str, rows: str) -> str:
                WHERE before <= %(max_bytes)s ORDER BY date_added"""  # noqa: S608
 
 
+_SELECT = "SELECT * FROM log WHERE"
+_AFTER = "date_added > %(after)s"
 # the predicates of the log's two partial indexes
 _LIVE = "ended_seq IS NULL"
 _ENDED = "ended_seq IS NOT NULL AND shut_seq IS NULL"
 
 
 def _branch(columns: str, rows: str, conditions: Sequence[str]) -> str:
-    where = " AND ".join((*conditions, "date_added > %(after)s"))
+    where = " AND ".join(conditions)
     return f"SELECT date_added, {columns} FROM {rows} WHERE {where} ORDER BY date_added LIMIT %(limit)s"  # noqa: S608
 
 
