@@ -1,0 +1,80 @@
+"""Who brings back what was withdrawn, and who is told why it waits."""
+
+from dataclasses import replace
+
+import pytest
+from tests.policy.test_actors import (
+    COUNTY_ANALYST,
+    HARMONY,
+    HARMONY_CLERK,
+    NATION_ANALYST,
+    OHIO,
+    OHIO_SECRETARY,
+    POLL_BOOKS,
+    STATE_ADMIN,
+    STATE_ANALYST,
+    STEWARD,
+    SUBMITTER,
+    US,
+    VENDOR,
+    actor,
+)
+
+from isac.policy.actors import Actor, Audience, Role
+from isac.policy.admit import Arrival, Move, Poster, admit
+from isac.policy.release import Facts, Notice, Version
+from isac.stix.markings import TLP
+
+X = "tool--00000000-0000-4000-8000-000000000001"
+VENDORS, OURS = 7, 8
+VERSION = Version(pk=1, producer=VENDORS, modified=1, tlp=TLP.CLEAR, created=1, publisher=9)
+ARRIVAL = Arrival(X, "tool", "identity--7", False, 1, 1, "1", TLP.CLEAR, False, None, b"")
+
+OHIO_SUBMITTER = actor(Role.SUBMITTER, OHIO, OHIO_SECRETARY, POLL_BOOKS)
+VENDOR_SUBMITTER = actor(Role.SUBMITTER, None, VENDOR, POLL_BOOKS)
+
+
+def judged(who: Actor, lost: Audience, wanted: Audience, arrival: Arrival = ARRIVAL, *, source: bool = False) -> str:
+    """What becomes of a vendor's object that was withdrawn: the move, or the rule that holds it."""
+    facts = Facts(versions=(VERSION,), notices=(Notice(1, 2, lost),))
+    poster = Poster(who, frozenset({OURS}), frozenset({who.organization}), source=source)
+    same = True if arrival.modified == VERSION.modified else None
+    found = admit(arrival, VENDORS, facts, wanted, poster, member=False, same=same)
+    return found.rule if found.move is Move.HOLD else found.move.value
+
+
+@pytest.mark.parametrize(
+    ("who", "lost", "wanted", "becomes"),
+    [
+        (STEWARD, US, US, "grant"),
+        (NATION_ANALYST, US, US, "grant"),
+        (STATE_ANALYST, US, OHIO, "grant"),
+        (STATE_ADMIN, OHIO, HARMONY, "grant"),
+        (COUNTY_ANALYST, US, HARMONY, "grant"),
+        (SUBMITTER, US, HARMONY, "withdrawn"),
+        (SUBMITTER, HARMONY, HARMONY, "withdrawn"),
+        (SUBMITTER, HARMONY_CLERK, HARMONY_CLERK, "withdrawn"),
+        (SUBMITTER, HARMONY_CLERK, HARMONY, "grant"),
+        (VENDOR_SUBMITTER, POLL_BOOKS, POLL_BOOKS, "withdrawn"),
+        # It does not look down, so it does not hear of what a county lost.
+        (OHIO_SUBMITTER, HARMONY, OHIO, "review"),
+    ],
+)
+def test_what_was_withdrawn_comes_back_by_a_manager_of_the_audience(
+    who: Actor, lost: Audience, wanted: Audience, becomes: str
+) -> None:
+    assert judged(who, lost, wanted) == becomes
+    newer = judged(who, lost, wanted, ARRIVAL._replace(modified=2))
+    assert newer == ("release" if becomes == "grant" else becomes)
+    assert judged(who, lost, wanted, ARRIVAL._replace(modified=2, revoked=True)) == "release"
+
+
+def test_a_source_decides_nothing_though_it_has_a_stewards_rights() -> None:
+    assert judged(STEWARD, US, US, source=True) == "withdrawn"
+    assert judged(STEWARD, US, VENDOR, source=True) == "grant"
+
+
+def test_the_sandbox_holds_nothing() -> None:
+    facts = Facts(versions=(VERSION,), notices=(Notice(1, 2, US),))
+    poster = replace(Poster(SUBMITTER, frozenset(), frozenset(), source=True), free=True)
+    assert admit(ARRIVAL, VENDORS, facts, US, poster, member=False, same=True).move is Move.GRANT
