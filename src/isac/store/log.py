@@ -337,11 +337,11 @@ async def _settle(
         await conn.execute(
             "SELECT release_batch(%s, %s, %s, %s, %s)",
             (
-                [seq for seq, _ in leaving],
-                [shut for _, shut in leaving],
-                [put.version for put in rows],
-                [put.audience.pk for put in rows],
-                [put.ended for put in rows],
+                facts.numbers(seq for seq, _ in leaving),
+                facts.numbers(shut for _, shut in leaving),
+                facts.numbers(put.version for put in rows),
+                facts.numbers(put.audience.pk for put in rows),
+                facts.numbers(put.ended for put in rows),
             ),
         )
 
