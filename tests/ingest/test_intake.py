@@ -20,7 +20,7 @@ from isac.policy.actors import Actor
 from isac.stix import markings
 from isac.stix.markings import TLP
 from isac.stix.objects import accept
-from isac.store import database, log, members, objects, submissions, tables
+from isac.store import database, facts, log, members, objects, submissions, tables
 from isac.store.database import Pool
 from isac.store.members import Collection
 from isac.store.objects import Query, Versions
@@ -210,6 +210,23 @@ def test_bytes_come_back_as_they_came(desk: Desk) -> None:
 
     assert desk.take(odd).counts == Counts(accepted=1)
     assert desk.page() == [odd]
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("2031-02-03T04:05:06.123456789Z", "2031-02-03 04:05:06.123456+00"),
+        ("9999-12-31T23:59:59Z", "9999-12-31 23:59:59+00"),
+        (None, None),
+    ],
+)
+def test_when_an_indicator_ends_is_known_to_the_microsecond(desk: Desk, written: str | None, kept: str | None) -> None:
+    pattern = {"pattern": "[mutex:name = 'a']", "pattern_type": "stix", "valid_from": JANUARY}
+    sent = body("indicator", **pattern, **({"valid_until": written} if written else {}))
+    desk.take(sent)
+    query = "SELECT valid_until::text FROM versions v JOIN objects o ON o.pk = v.object WHERE stix_id = %s"
+
+    assert desk.ask(facts.fetch, query, (sent["id"],)) == [(kept,)]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import json
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -40,7 +39,7 @@ def test_an_accepted_object_keeps_its_bytes_and_says_what_it_is() -> None:
     assert (found.version, found.created_by, found.revoked) == ("2024-05-02T08:00:00.000Z", COUNTY, False)
     assert found.created == 1_714_550_400_000_000_000
     assert found.modified == 1_714_636_800_000_000_000
-    assert found.valid_until == datetime(2024, 8, 1, 8, tzinfo=UTC)
+    assert found.valid_until == objects.instant("2024-08-01T08:00:00Z")
     assert found.marking == Marking(TLP.GREEN)
     assert found.observables == (Observable("domain-name", "results.example.com"),)
     assert found.alternatives

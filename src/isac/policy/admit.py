@@ -6,7 +6,6 @@ for an analyst, taking away never does.
 
 import enum
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import NamedTuple
 
 from isac.policy.actors import MANAGERS, Actor, Audience, Role, covers, may_read, may_release
@@ -30,7 +29,8 @@ class Arrival(NamedTuple):
     version: str | None
     tlp: TLP
     revoked: bool
-    valid_until: datetime | None
+    #: nanoseconds since 1970
+    valid_until: int | None
     raw: bytes
 
 

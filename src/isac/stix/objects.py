@@ -7,7 +7,7 @@ standard asks of the type (`conformance`) → what no schema can say → pattern
 import json
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ _MAX_WARNINGS = 20
 
 
 class Object(NamedTuple):
-    """One object that may be stored. Numbers of time are nanoseconds since 1970, held within 64 bits."""
+    """One object that may be stored. Times are nanoseconds since 1970; versions' are held within 64 bits."""
 
     # As received, to be served verbatim.
     raw: bytes
@@ -46,7 +46,7 @@ class Object(NamedTuple):
     created: int | None
     created_by: str | None
     revoked: bool
-    valid_until: datetime | None
+    valid_until: int | None
     marking: Marking
     # Of the pattern, of the observable itself, or the CVE of a vulnerability.
     observables: tuple[Observable, ...]
@@ -89,7 +89,7 @@ def accept(raw: bytes) -> Object:
         created=None if created is None else _clamped(created),
         created_by=creator.lower() if isinstance(creator, str) else None,
         revoked=body.get("revoked") is True,
-        valid_until=None if until is None else _EPOCH + timedelta(microseconds=until // 1000),
+        valid_until=until,
         marking=markings.in_force(body),
         observables=content.observables,
         opaque=content.opaque,

@@ -10,7 +10,7 @@ import struct
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, LiteralString
 
 from isac.errors import NotFound
@@ -314,7 +314,7 @@ _FIXED = struct.Struct("!h iq iq ii ii iq ih i? i? i?")
 _NULL = struct.pack("!i", -1)
 _INT8 = struct.Struct("!iq")
 _LENGTH = struct.Struct("!i")
-_EPOCH_2000 = datetime(2000, 1, 1, tzinfo=UTC)
+_YEAR_2000 = 946_684_800_000_000
 
 
 def _version_row(
@@ -322,7 +322,7 @@ def _version_row(
 ) -> bytes:
     kind, raw = arrival.type.encode(), arrival.raw
     version = None if arrival.version is None else arrival.version.encode()
-    until = arrival.valid_until and (arrival.valid_until - _EPOCH_2000) // timedelta(microseconds=1)
+    until = None if arrival.valid_until is None else arrival.valid_until // 1000 - _YEAR_2000
     return b"".join(
         (
             _FIXED.pack(
