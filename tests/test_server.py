@@ -1,12 +1,16 @@
-"""The port: taken before anything else is done, or a sentence that names one that will do."""
+"""The port: taken before anything else is done, or a sentence that names one that will do. And what settings open."""
 
 import os
 import re
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from isac import server
@@ -68,3 +72,22 @@ def test_port_0_is_any() -> None:
     with server.listen("127.0.0.1", 0) as taken:
         assert taken.getsockname()[1] > 0
         assert taken.type == socket.SOCK_STREAM
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("setting", "status"), [({}, 401), ({"ISAC_PUBLIC_COLLECTION": "1"}, 200)])
+def test_the_public_collection_is_open_where_the_setting_says_so(
+    setting: dict[str, str], status: int, database_url: str
+) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ISAC_", "PG"))}
+    env = kept | {"ISAC_DATABASE_URL": database_url} | setting
+    command = [str(Path(sys.executable).with_name("isac")), "serve", "--port", "0"]
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr
+            port = process.stderr.readline().rpartition(":")[2].strip()
+            answer = httpx2.get(f"http://127.0.0.1:{port}/elections/collections/public/objects/", trust_env=False)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=30)
+    assert answer.status_code == status

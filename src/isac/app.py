@@ -27,7 +27,7 @@ def create_app(
     """The server as an ASGI application.
 
     It refuses to start while a route does not say who may call it, or the database does not answer. `public` opens
-    discovery to whoever has no key; `free` is the sandbox's: everything well-formed is released at once.
+    the public collection to whoever has no key; `free` is the sandbox's: everything well-formed is released at once.
     """
 
     @contextlib.asynccontextmanager
@@ -38,7 +38,8 @@ def create_app(
         async with database.pool(database_url) as pool:
             async with pool.connection() as conn:
                 tokens = Tokens(await members.token_key(conn))
-            app.state.site = access.Site(pool, access.Keyring(pool), tokens, max_content_length, public, free)
+                visitor = access.visitor((await members.shelf(conn, "public")).own) if public else None
+            app.state.site = access.Site(pool, access.Keyring(pool), tokens, max_content_length, visitor, free)
             yield
 
     # No page of FastAPI's own: it would be a route that anybody may call, and TAXII needs no description.

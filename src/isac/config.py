@@ -27,3 +27,6 @@ class Settings(BaseSettings):
 
     # Of a POST body, in octets (TAXII 2.1 §4.2.1): an ATT&CK bundle has 50 MB.
     max_content_length: int = Field(default=100 * 1024 * 1024, gt=0)
+
+    # May whoever has no key read the public collection? An operator has to want that.
+    public_collection: bool = False

@@ -15,6 +15,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from isac.app import create_app
+from isac.config import Settings
 from isac.errors import Surroundings
 
 #: seconds that answers under way get when the server is told to stop
@@ -66,7 +67,11 @@ def run(
 ) -> None:
     """Serve until SIGINT or SIGTERM; `ready` is called once the server answers. `free` is the sandbox's."""
     application = functools.partial(
-        create_app, database_url=database_url, free=free, max_content_length=max_content_length
+        create_app,
+        database_url=database_url,
+        max_content_length=max_content_length,
+        public=Settings().public_collection,
+        free=free,
     )
     config = uvicorn.Config(
         application,

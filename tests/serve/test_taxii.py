@@ -3,11 +3,12 @@
 import re
 import socket
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 import httpx2
+import pytest
 from fastapi.testclient import TestClient
 from tests.conftest import Person, Running
 from tests.serve.conftest import (
@@ -21,6 +22,9 @@ from tests.serve.conftest import (
 
 from isac import times
 from isac.app import create_app
+
+#: TLP:CLEAR, so that it may be given to the public
+CLEAR = "marking-definition--94868c89-83c2-464b-929b-a1a8aa3c8487"
 
 # -------------------------------------------------------------------------------------------------- who asks, and where
 
@@ -163,12 +167,54 @@ def test_t11_t37_t38_discovery(clerk: Asking) -> None:
     assert found["api_roots"] == [found["default"]] == ["/elections/"]
 
 
-def test_decision_23_discovery_needs_no_key_only_where_the_operator_opened_it(database_url: str) -> None:
-    for public, status in ((False, 401), (True, 200)):
-        with TestClient(create_app(database_url=database_url, public=public)) as client:
-            assert client.get("/taxii2/").status_code == status
-            assert client.get("/elections/").status_code == 401
-            assert client.get("/taxii2/", headers={"Authorization": "Bearer wrong"}).status_code == 401
+@pytest.fixture
+def open_house(database_url: str, people: dict[str, Person]) -> Iterator[TestClient]:
+    """A server whose operator opened the public collection, with one object in it and one in Elm County's."""
+    with TestClient(create_app(database_url=database_url, public=True)) as client:
+        for person, code in (("isac_steward", "public"), ("franklin_submitter", "us-oh-39901")):
+            key = {"X-API-Key": people[person].secret, "Content-Type": TAXII}
+            body = {"objects": [tool(code, object_marking_refs=[CLEAR])]}
+            posted = client.post(f"/elections/collections/{code}/objects/", json=body, headers=key)
+            assert posted.json()["success_count"] == 1, posted.text
+        yield client
+
+
+def test_decision_23_without_a_key_there_is_nothing_unless_the_operator_opens_it(clerk: Asking) -> None:
+    with httpx2.Client(base_url=clerk.http.base_url, trust_env=False) as nobody:
+        for path in ("/taxii2/", "/elections/", "/elections/collections/", "/elections/collections/public/objects/"):
+            assert is_error(nobody.get(path), 401)
+
+
+def test_decision_23_an_open_public_collection_is_read_without_a_key(open_house: TestClient) -> None:
+    root = open_house.get("/taxii2/").json()["default"]
+    assert open_house.get(root).json()["max_content_length"]
+    (shelf,) = open_house.get(f"{root}collections/").json()["collections"]
+    assert (shelf["alias"], shelf["can_read"], shelf["can_write"]) == ("public", True, False)
+    here = f"{root}collections/{shelf['id']}/"
+    shown = [each for each in open_house.get(f"{here}objects/").json()["objects"] if each["type"] == "tool"]
+    assert [each["name"] for each in shown] == ["public"]
+    for path in ("", "manifest/", f"objects/{shown[0]['id']}/", f"objects/{shown[0]['id']}/versions/"):
+        assert open_house.get(here + path).status_code == 200
+    assert open_house.get(f"{here}objects/{UNKNOWN}/").status_code == 404
+
+
+def test_decision_23_everything_else_needs_a_key_there_too(open_house: TestClient, people: dict[str, Person]) -> None:
+    root = "/elections/"
+    others = [people["franklin"].collection, "us-oh-39901", "us", str(uuid.uuid4())]
+    asked = [("GET", f"{root}collections/{other}/{path}") for other in others for path in ("", "manifest/", "objects/")]
+    asked += [("GET", f"{root}status/{uuid.uuid4()}/"), ("GET", "/nowhere/"), ("PUT", root)]
+    asked += [
+        ("POST", f"{root}collections/public/objects/"),
+        ("DELETE", f"{root}collections/public/objects/{UNKNOWN}/"),
+    ]
+    for method, path in asked:
+        answer = open_house.request(method, path)
+        assert (method, path, answer.status_code) == (method, path, 401)
+        assert answer.headers["www-authenticate"].startswith("Basic ")
+    for wrong in ("wrong", ""):
+        assert open_house.get("/taxii2/", headers={"Authorization": f"Bearer {wrong}"}).status_code == 401
+    county = open_house.get(f"{root}collections/us-oh-39901/objects/", headers={"X-API-Key": people["franklin"].secret})
+    assert {each["name"] for each in county.json()["objects"] if each["type"] == "tool"} == {"public", "us-oh-39901"}
 
 
 def test_t13_t39_a_root_is_relative_and_answers(clerk: Asking) -> None:

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
 from isac.errors import IsacError, NotFound, Unauthorized
-from isac.policy.actors import Actor
+from isac.policy.actors import Actor, Audience, Role, Scope
 from isac.serve import wire
 from isac.serve.queries import Tokens
 from isac.store import members
@@ -58,8 +58,8 @@ class Site:
     keyring: Keyring
     tokens: Tokens
     max_content_length: int
-    #: discovery needs no key
-    public: bool
+    #: who brings no key, where the operator opened the public collection; None elsewhere
+    visitor: Actor | None
     #: the sandbox's: everything well-formed is released at once
     free: bool
 
@@ -80,11 +80,20 @@ def secret_in(headers: Headers) -> str | None:
     return headers.get("x-api-key")
 
 
-async def anyone(request: Request) -> Actor | None:
-    """The actor of a request; None if it has no credential. Raises Unauthorized for a wrong one."""
+def visitor(public: Audience) -> Actor:
+    """Whoever reads the public collection without a key, and nothing else."""
+    scope = Scope(frozenset({public.pk}), None, everything=False)
+    return Actor(0, "visitor", 0, "", Role.POLLER, None, public.pk, frozenset(), scope)
+
+
+async def anyone(request: Request) -> Actor:
+    """The actor of a request, the visitor if it has no credential. Raises Unauthorized, always for a wrong one."""
     secret = secret_in(request.headers)
     if secret is None:
-        return None
+        found = site(request).visitor
+        if found is None:
+            raise no_key()
+        return found
     actor = await site(request).keyring.actor(secret)
     if actor is None:
         raise Unauthorized("This key is unknown or revoked.")
@@ -93,9 +102,9 @@ async def anyone(request: Request) -> Actor | None:
 
 
 async def member(request: Request) -> Actor:
-    """The actor of a request. Raises Unauthorized."""
+    """The actor of a request, who has a key. Raises Unauthorized."""
     actor = await anyone(request)
-    if actor is None:
+    if actor is site(request).visitor:
         raise no_key()
     return actor
 
@@ -126,7 +135,7 @@ async def _transaction(request: Request) -> AsyncIterator[Connection]:
 
 
 Member = Annotated[Actor, Depends(member)]
-Anyone = Annotated[Actor | None, Depends(anyone)]
+Anyone = Annotated[Actor, Depends(anyone)]
 Here = Annotated[Site, Depends(_site)]
 #: Autocommit, for reading only. Returned before the answer leaves: a slow reader holds no connection.
 ReadDb = Annotated[Connection, Depends(_reading, scope="function")]

@@ -15,7 +15,7 @@ from isac.formats import stix
 from isac.ingest import intake
 from isac.policy.actors import Actor, may_release
 from isac.serve import access, queries, wire
-from isac.serve.access import Anyone, Db, Here, Member, ReadDb
+from isac.serve.access import Anyone, Db, Here, Member, ReadDb, Site
 from isac.serve.queries import Asked
 from isac.store import members, objects, submissions
 from isac.store.database import Connection
@@ -30,9 +30,10 @@ DESCRIPTION = (
     "Threat indicators shared by and for those who run the elections of the States and their local jurisdictions."
 )
 
-# Before anything else a request needs a key (401), and an answer that it can read (406).
+# Before anything else a request needs a key, unless the public collection is open (401), and an answer that it can read
+# (406).
 discovery = APIRouter(dependencies=[Depends(access.anyone), Depends(wire.acceptable)])
-root = APIRouter(prefix=ROOT.rstrip("/"), dependencies=[Depends(access.member), Depends(wire.acceptable)])
+root = APIRouter(prefix=ROOT.rstrip("/"), dependencies=[Depends(access.anyone), Depends(wire.acceptable)])
 
 
 def _asked(known: frozenset[str]) -> Callable[[Request], Awaitable[Asked]]:
@@ -52,15 +53,13 @@ DeleteQuery = Annotated[Asked, Depends(_asked(queries.OF_DELETE))]
 
 
 @discovery.get(DISCOVERY)
-async def get_discovery(anyone: Anyone, here: Here) -> Response:
+async def get_discovery(anyone: Anyone) -> Response:
     """Server Discovery (TAXII 2.1 §4.1)."""
-    if anyone is None and not here.public:
-        raise access.no_key()
     return wire.resource({"title": TITLE, "description": DESCRIPTION, "default": ROOT, "api_roots": [ROOT]})
 
 
 @root.get("/")
-async def get_api_root(member: Member, here: Here) -> Response:
+async def get_api_root(anyone: Anyone, here: Here) -> Response:
     """Get API Root Information (TAXII 2.1 §4.2)."""
     return wire.resource(
         {
@@ -82,32 +81,32 @@ async def get_status(member: Member, status_id: str, db: ReadDb) -> Response:
 
 
 @root.get("/collections/")
-async def get_collections(member: Member, db: ReadDb) -> Response:
-    """Get Collections (TAXII 2.1 §5.1): the few that this member needs; the order never changes."""
-    shelves = await members.collections(db, member)
-    return wire.resource({"collections": [wire.collection(shelf, member) for shelf in shelves]})
+async def get_collections(anyone: Anyone, db: ReadDb) -> Response:
+    """Get Collections (TAXII 2.1 §5.1): the few that this caller needs; the order never changes."""
+    shelves = await members.collections(db, anyone)
+    return wire.resource({"collections": [wire.collection(shelf, anyone) for shelf in shelves]})
 
 
 @root.get("/collections/{collection}/")
-async def get_collection(member: Member, collection: str, db: ReadDb) -> Response:
+async def get_collection(anyone: Anyone, collection: str, db: ReadDb, here: Here) -> Response:
     """Get a Collection (TAXII 2.1 §5.2), by id or alias."""
-    shelf = await members.collection(db, collection, member)
-    return wire.resource(wire.collection(shelf, member))
+    shelf = await _readable(db, collection, anyone, here)
+    return wire.resource(wire.collection(shelf, anyone))
 
 
 @root.get("/collections/{collection}/manifest/")
-async def get_manifest(member: Member, collection: str, asked: ObjectsQuery, db: ReadDb, here: Here) -> Response:
+async def get_manifest(anyone: Anyone, collection: str, asked: ObjectsQuery, db: ReadDb, here: Here) -> Response:
     """Get Object Manifests (TAXII 2.1 §5.3)."""
-    shelf = await members.collection(db, collection, member)
+    shelf = await _readable(db, collection, anyone, here)
     query = here.tokens.query(asked, shelf.pk)
     found, dates = await _dated(objects.manifest, db, shelf, query)
     return wire.manifest(found, here.tokens.next(shelf.pk, query, found), dates)
 
 
 @root.get("/collections/{collection}/objects/")
-async def get_objects(member: Member, collection: str, asked: ObjectsQuery, db: ReadDb, here: Here) -> Response:
-    """Get Objects (TAXII 2.1 §5.4). Empty envelope when nothing matches; 404 for what is not the member's."""
-    shelf = await members.collection(db, collection, member)
+async def get_objects(anyone: Anyone, collection: str, asked: ObjectsQuery, db: ReadDb, here: Here) -> Response:
+    """Get Objects (TAXII 2.1 §5.4). Empty envelope when nothing matches; 404 for what is not the caller's."""
+    shelf = await _readable(db, collection, anyone, here)
     query = here.tokens.query(asked, shelf.pk)
     page, dates = await _dated(objects.page, db, shelf, query)
     return wire.envelope(page, here.tokens.next(shelf.pk, query, page), dates)
@@ -130,10 +129,10 @@ async def add_objects(member: Member, collection: str, request: Request, here: H
 
 @root.get("/collections/{collection}/objects/{stix_id}/")
 async def get_object(
-    member: Member, collection: str, stix_id: str, asked: ObjectQuery, db: ReadDb, here: Here
+    anyone: Anyone, collection: str, stix_id: str, asked: ObjectQuery, db: ReadDb, here: Here
 ) -> Response:
     """Get an Object (TAXII 2.1 §5.6). Empty envelope when filters exclude all versions; 404 when it is not there."""
-    shelf = await members.collection(db, collection, member)
+    shelf = await _readable(db, collection, anyone, here)
     query = _only(stix_id.lower(), here.tokens.query(asked, shelf.pk))
     page, dates = await _dated(objects.page, db, shelf, query)
     if not page.objects and not await objects.exists(db, shelf, stix_id.lower()):
@@ -153,10 +152,10 @@ async def delete_object(member: Member, collection: str, stix_id: str, asked: De
 
 @root.get("/collections/{collection}/objects/{stix_id}/versions/")
 async def get_versions(
-    member: Member, collection: str, stix_id: str, asked: VersionsQuery, db: ReadDb, here: Here
+    anyone: Anyone, collection: str, stix_id: str, asked: VersionsQuery, db: ReadDb, here: Here
 ) -> Response:
     """Get Object Versions (TAXII 2.1 §5.8), the oldest first."""
-    shelf = await members.collection(db, collection, member)
+    shelf = await _readable(db, collection, anyone, here)
     query = here.tokens.query(asked, shelf.pk)
     read = functools.partial(_versions, stix_id.lower())
     found, dates = await _dated(read, db, shelf, query)
@@ -192,6 +191,16 @@ async def _versions(stix_id: str, db: Connection, shelf: Collection, query: Quer
 def _only(stix_id: str, query: Query) -> Query:
     """The query, of one object."""
     return replace(query, ids=(stix_id,) if query.ids is None or stix_id in query.ids else ())
+
+
+async def _readable(db: Connection, reference: str, anyone: Actor, here: Site) -> Collection:
+    """A collection. Raises NotFound where the caller may not see it; who brought no key is asked for one."""
+    try:
+        return await members.collection(db, reference, anyone)
+    except NotFound:
+        if anyone is here.visitor:
+            raise access.no_key() from None
+        raise
 
 
 def _writable(shelf: Collection, member: Actor) -> Collection:
