@@ -241,7 +241,7 @@ async def _rows(conn: Connection, collection: Collection, query: Query, columns:
 
 
 def _view(wanted: Versions) -> str:
-    """What match[version] asks of a row; {r} is its table."""
+    """What match[version] asks of a row: `live`, `all`, or names of conditions with + between them."""
     if wanted.only_last:
         return "live"
     if wanted.all:
