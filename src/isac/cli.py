@@ -7,11 +7,9 @@ What serves or migrates is imported by the commands that do it: FastAPI and Alem
 import contextlib
 import csv
 import gc
-import multiprocessing
 import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -299,7 +297,7 @@ def ingest(
                     feed=definition,
                     tlp=marking,
                     sample=sampled,
-                    executor=executor,
+                    beside=True,
                     progress=progress,
                     expected=expected,
                 )
@@ -308,8 +306,9 @@ def ingest(
             else:
                 report.add(reading)
 
-    with _second_process() as executor:
-        _with_database(work)
+    # Millions of short-lived objects and no cycles among them: the collector would only search.
+    gc.set_threshold(100_000, 50, 50)
+    _with_database(work)
     report.print()
     raise typer.Exit(report.exit_code)
 
@@ -349,16 +348,6 @@ def build_schemas(folder: Annotated[Path, typer.Argument(help="The folder schema
 
 
 # ------------------------------------------------------------------------------------------------------------- details
-
-
-@contextlib.contextmanager
-def _second_process() -> Iterator[Executor]:
-    """A process that judges a large file's objects while this one writes; forked now, before there are threads."""
-    # Millions of short-lived objects and no cycles among them: the collector would only search.
-    gc.set_threshold(100_000, 50, 50)
-    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("fork")) as executor:
-        executor.submit(gc.freeze).result()
-        yield executor
 
 
 class _Report:
@@ -475,7 +464,7 @@ async def _in_pool(url: str, work: Callable[[Pool], Coroutine[Any, Any, T]]) -> 
 
 @contextlib.contextmanager
 def _database(settings: Settings) -> Iterator[str]:
-    """The database's URL. The embedded one is prepared, and stopped again unless it was running before."""
+    """The database's URL. The embedded one is prepared, and stopped when nobody else uses it."""
     if settings.database_url:
         yield settings.database_url
         return

@@ -6,7 +6,6 @@ import io
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,13 +86,13 @@ async def ingest(
     feed: Feed | None = None,
     tlp: TLP | None = None,
     sample: bool = False,
-    executor: Executor | None = None,
+    beside: bool = False,
     progress: Callable[[int], None] = lambda _: None,
     expected: Callable[[int], None] = lambda _: None,
 ) -> Reading:
     """Take one document in: STIX as it is, lists as indicators of ours. `expected` hears how many objects there are.
 
-    The executor judges the objects of a large document. Raises Invalid where it cannot be read as a whole.
+    `beside`: judge a large document's objects in a second process. Raises Invalid where it cannot be read as a whole.
     """
     if feed is not None and not feed.redistribute:
         raise Invalid(f"Feed {feed.name}: its terms forbid redistribution (redistribute = false); it is not released.")
@@ -116,9 +115,12 @@ async def ingest(
                 now=times.now(),
             )
     expected(len(pieces))
-    helper = executor if len(pieces) > LARGE else None
     submission = Submission(pieces, collection.own, source, tlp, sample)
-    return Reading(payload.name, await take_in(pool, submission, asking, executor=helper, progress=progress), problems)
+    return Reading(
+        payload.name,
+        await take_in(pool, submission, asking, beside=beside and len(pieces) > LARGE, progress=progress),
+        problems,
+    )
 
 
 def _read(data: bytes, feed: Feed | None) -> list[bytes] | Iterator[Found | Unreadable]:
