@@ -63,17 +63,24 @@ async def weigh(conn: Connection, arrivals: Sequence[Arrival], audience: Audienc
         source = await facts.is_source(conn, poster.actor.organization)
         poster = dataclasses.replace(poster, source=source)
     weighed = Weighed([], changes, [])
+    #: of ids that nobody has used: by TLP, revocation and creator, on which alone it hangs
+    unknown: dict[tuple[int, bool, str], Admission] = {}
     for arrival in arrivals:
         change, (producer, organization) = changes[arrival.stix_id], creators[arrival.producer]
-        admission = admit(
-            arrival,
-            producer,
-            change.facts,
-            audience,
-            poster,
-            member=organization is not None and organization not in poster.organizations,
-            same=same.get(arrival.stix_id),
-        )
+        key = (int(arrival.tlp), arrival.revoked, arrival.producer)
+        admission = unknown.get(key) if change.facts is facts.NOTHING else None
+        if admission is None:
+            admission = admit(
+                arrival,
+                producer,
+                change.facts,
+                audience,
+                poster,
+                member=organization is not None and organization not in poster.organizations,
+                same=same.get(arrival.stix_id),
+            )
+            if change.facts is facts.NOTHING:
+                unknown[key] = admission
         weighed.admissions.append(admission)
         weighed.judged.append((arrival, change, producer, admission))
     return weighed
@@ -84,7 +91,7 @@ async def put(
 ) -> None:
     """Write what was weighed: versions, grants, rows. What is held or refused is not stored here."""
     moving = [entry for entry in weighed.judged if entry[3].move not in _STILL or entry[3].rules]
-    fresh = [entry for entry in moving if entry[3].move is Move.RELEASE and entry[1].facts == facts.NOTHING]
+    fresh = [entry for entry in moving if entry[3].move is Move.RELEASE and entry[1].facts is facts.NOTHING]
     await facts.add_fresh(conn, fresh, audience, poster, by, submission)
     judged = [entry for entry in moving if not entry[1].first] if fresh else moving
     entering = [
