@@ -1,5 +1,7 @@
 """Values in one spelling, whatever people did to them on the way."""
 
+import ipaddress
+
 import ada_url
 import pytest
 from hypothesis import example, given, settings
@@ -300,3 +302,20 @@ def test_read_is_lenient_with_what_may_mean_something(kind: str, value: str, exp
 def test_read_says_when_a_value_is_defanged(kind: str, value: str) -> None:
     with pytest.raises(ValueError, match="is defanged"):
         read(kind, value)
+
+
+@given(st.ip_addresses(v=6) | st.integers(0, 2**48).map(ipaddress.IPv6Address), st.booleans(), st.booleans())
+def test_ipv6_is_written_as_the_library_writes_it(address: ipaddress.IPv6Address, exploded: bool, upper: bool) -> None:
+    text = address.exploded if exploded else str(address)
+    expected = address.ipv4_mapped or address
+    found = recognize(text.upper() if upper else text)
+    assert (found.kind, found.value) == (f"ipv{expected.version}-addr", str(expected))
+
+
+@given(st.text("0123af:.", max_size=12))
+def test_what_is_no_address_to_the_library_is_none_here(text: str) -> None:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        with pytest.raises(ValueError):
+            read("ipv6-addr", text)
