@@ -63,11 +63,12 @@ async def weigh(conn: Connection, arrivals: Sequence[Arrival], audience: Audienc
         source = await facts.is_source(conn, poster.actor.organization)
         poster = dataclasses.replace(poster, source=source)
     weighed = Weighed([], changes, [])
-    #: of ids that nobody has used: by TLP, revocation and creator, on which alone it hangs
-    unknown: dict[tuple[int, bool, str], Admission] = {}
+    #: of ids that nobody has used, by all that it hangs on
+    unknown: dict[tuple[int, bool, bool, bool], Admission] = {}
     for arrival in arrivals:
         change, (producer, organization) = changes[arrival.stix_id], creators[arrival.producer]
-        key = (int(arrival.tlp), arrival.revoked, arrival.producer)
+        member = organization is not None and organization not in poster.organizations
+        key = (int(arrival.tlp), arrival.revoked, member, producer in poster.producers)
         admission = unknown.get(key) if change.facts is facts.NOTHING else None
         if admission is None:
             admission = admit(
@@ -76,7 +77,7 @@ async def weigh(conn: Connection, arrivals: Sequence[Arrival], audience: Audienc
                 change.facts,
                 audience,
                 poster,
-                member=organization is not None and organization not in poster.organizations,
+                member=member,
                 same=same.get(arrival.stix_id),
             )
             if change.facts is facts.NOTHING:
