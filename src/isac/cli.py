@@ -94,6 +94,7 @@ def serve(
             url,
             workers=workers or settings.workers,
             max_content_length=settings.max_content_length,
+            public=settings.public_collection,
             ready=lambda: err.print(f"Serving on {':'.join(map(str, listening.getsockname()[:2]))}"),
         )
 

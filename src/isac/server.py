@@ -15,7 +15,6 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from isac.app import create_app
-from isac.config import Settings
 from isac.errors import Surroundings
 
 #: seconds that answers under way get when the server is told to stop
@@ -62,15 +61,19 @@ def run(
     *,
     workers: int = 1,
     max_content_length: int,
+    public: bool = False,
     free: bool = False,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM; `ready` is called once the server answers. `free` is the sandbox's."""
+    """Serve until SIGINT or SIGTERM; `ready` is called once the server answers.
+
+    `public` opens the public collection to whoever has no key, `free` is the sandbox's road.
+    """
     application = functools.partial(
         create_app,
         database_url=database_url,
         max_content_length=max_content_length,
-        public=Settings().public_collection,
+        public=public,
         free=free,
     )
     config = uvicorn.Config(

@@ -21,7 +21,7 @@ SCHEMA = "elections"
 
 # Every read walks an index in its order and stops at its limit. Right after a load PostgreSQL has no statistics yet
 # and would rather read and sort a whole collection for each page: 14,392 buffers instead of 149.
-_PLANS = "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off"
+_PLANS = "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off -c max_parallel_workers_per_gather=0"
 
 Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
 Pool: TypeAlias = AsyncConnectionPool[Connection]
