@@ -30,9 +30,30 @@ _BRACKET_OR_COMMA = re.compile(rb'(?:[^"\[\]{},]++|"(?:[^"\\]++|\\.)*+")*+([\[\]
 _KEY = re.compile(rb'[ \t\r\n]*+("(?:[^"\\]++|\\.)*+")[ \t\r\n]*+:', re.DOTALL)
 _CLOSING = {b"[": b"]", b"{": b"}"}
 
-_Members = TypeVar("_Members", list[msgspec.Raw], dict[str, msgspec.Raw])
+
+class _Bundle(msgspec.Struct):
+    """A STIX bundle or a TAXII envelope, what else stands there passed over."""
+
+    objects: list[msgspec.Raw]
+    type: msgspec.Raw = msgspec.Raw(b'"bundle"')
+    spec_version: msgspec.Raw = msgspec.Raw()
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+
+_Members = TypeVar("_Members", list[msgspec.Raw], dict[str, msgspec.Raw], _Bundle)
+_BUNDLE = msgspec.json.Decoder(_Bundle)
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def objects(text: bytes) -> list[bytes] | None:
+    """The objects of the usual bundle or envelope, cut at one go; None if somebody has to look closer."""
+    found = _decode(_BUNDLE, text)
+    if found is None or bytes(found.type) != b'"bundle"' or found.spec_version:
+        return None
+    return [bytes(raw) for raw in found.objects]
 
 
 def elements(text: bytes | memoryview) -> list[bytes]:

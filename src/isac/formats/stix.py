@@ -6,7 +6,7 @@ It recognizes what is taken for STIX 2.1 and is not, and says what to do. The ob
 import re
 
 from isac.errors import Invalid
-from isac.formats.cutting import BLANKS, BOM, elements, lines, members, not_json
+from isac.formats.cutting import BLANKS, BOM, elements, lines, members, not_json, objects
 
 # Where the name of an XML root stands: after a prolog, comments and a license text.
 _HEAD = 64 * 1024
@@ -31,20 +31,23 @@ def split(data: bytes) -> list[bytes]:
 
 
 def _of_object(text: bytes) -> list[bytes]:
+    usual = objects(text)
+    if usual is not None:
+        return usual
     found = members(text)
-    objects = found.pop("objects", None)
+    listed = found.pop("objects", None)
     rest = {name: bytes(value) for name, value in found.items()}
     if rest.get("type") not in (None, b'"bundle"'):
         # An object by itself. Observed data of STIX 2.0 has `objects` too: no list, and none of our business here.
         return [text]
-    if objects is None:
+    if listed is None:
         return _without_objects(rest)
-    if bytes(objects[:1]) != b"[":
+    if bytes(listed[:1]) != b"[":
         raise Invalid("`objects` is not a list; put the objects between [ and ].")
     # Each object of STIX 2.1 names its version, and those of 2.0 do not.
-    if rest.get("spec_version") == b'"2.0"' and b'"spec_version"' not in bytes(objects):
+    if rest.get("spec_version") == b'"2.0"' and b'"spec_version"' not in bytes(listed):
         raise Invalid("This is a STIX 2.0 bundle, and this server reads STIX 2.1; ask the sender for the 2.1 version.")
-    return elements(objects)
+    return elements(listed)
 
 
 def _of_lines(several: list[tuple[int, bytes]]) -> list[bytes]:
