@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -250,6 +251,30 @@ def test_a_list_and_files_that_cannot_be_read(isac: Terminal) -> None:
     assert "list.txt.gz, line 3: no value here" in done.stdout
     assert "not read: damaged.gz: is damaged" in done.stdout
     assert "not read: absent: cannot be read" in done.stdout
+
+
+def test_the_objects_of_an_archive_are_taken_in_together(isac: Terminal) -> None:
+    marking = TOOL | {"type": "marking-definition", "id": "marking-definition--00000000-0000-4000-8000-000000000003"}
+    del marking["modified"], marking["name"]
+    marking |= {"definition_type": "statement", "definition": {"statement": "For members"}}
+    marked = TOOL | {"id": "tool--00000000-0000-4000-8000-000000000004", "object_marking_refs": [marking["id"]]}
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, content in (
+            ("a.json", orjson.dumps(marked)),
+            ("b.json", orjson.dumps([marking])),
+            ("c.txt", b"results.example\n"),
+            ("d.json", b"{"),
+        ):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    isac.file("archive.tar.gz", packed.getvalue())
+    done = isac("ingest", "archive.tar.gz", "--to", "us", "--source", "an archive", "--sample", "--tlp", "clear")
+
+    assert done.stdout.startswith("accepted 3, held 0, refused 0, repeated 0\n")
+    assert "not read: archive.tar.gz:d.json: This is not JSON" in done.stdout
+    assert done.returncode == 1
 
 
 def test_a_list_that_is_taken_whole_ends_with_zero(isac: Terminal) -> None:

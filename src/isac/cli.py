@@ -283,7 +283,7 @@ def ingest(
         async with pool.connection() as conn, conn.transaction():
             collection = await members.shelf(conn, to)
             asking = await members.source(conn, name)
-        for payload in _payloads(paths, report):
+        for payload in _payloads(paths, definition, report):
             await one(pool, payload, collection, asking)
 
     async def one(pool: Pool, payload: files.Payload, collection: members.Collection, asking: Actor) -> None:
@@ -390,10 +390,10 @@ class _Report:
         return 1 if self.counts.held or self.counts.refused or self.unread else 0
 
 
-def _payloads(paths: Sequence[Path], report: _Report) -> Iterator[files.Payload]:
+def _payloads(paths: Sequence[Path], feed: feeds.Feed | None, report: _Report) -> Iterator[files.Payload]:
     for path in paths:
         try:
-            yield from files.payloads(path)
+            yield from files.payloads(path, feed)
         except Invalid as error:
             report.unread.append(error.detail)
 

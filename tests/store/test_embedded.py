@@ -311,8 +311,14 @@ server = embedded.start(home, {"fsync": "off"})
 embedded.stop(home)
 print(server.socket.parent)
 """
-    mounts = 'mount -t tmpfs none /mnt && mount -t tmpfs -o ro none /tmp && exec "$@"'
-    assert said(python(script, within=(*inside("--mount"), "sh", "-c", mounts, "sh"))) == "/var/tmp"
+    # The checkout may lie there itself, and has to stay.
+    mounts = """
+        mount -t tmpfs none /mnt && mkdir /mnt/tmp && mount --rbind /tmp /mnt/tmp && mount -t tmpfs none /tmp || exit
+        case $0 in /tmp/*) mkdir -p "$0" && mount --rbind "/mnt$0" "$0" || exit ;; esac
+        mount -o remount,ro /tmp && exec "$@"
+    """
+    checkout = str(Path(__file__).parents[2])
+    assert said(python(script, within=(*inside("--mount"), "sh", "-c", mounts, checkout))) == "/var/tmp"
 
 
 # Accidents

@@ -34,10 +34,12 @@ _TAR, _TAR_AT = b"ustar", 257
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """One document: a file, or a member of an archive."""
+    """One document: a file, a member of an archive, or all STIX of an archive, whose objects name each other."""
 
     name: str
     data: bytes
+    #: cut already
+    pieces: list[bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,11 @@ class Reading:
     problems: list[Unreadable]
 
 
-def payloads(path: Path) -> Iterator[Payload]:
-    """The documents in a file: itself, or what its archive holds. Raises Invalid if it cannot be read or is damaged."""
+def payloads(path: Path, feed: Feed | None = None) -> Iterator[Payload]:
+    """The documents in a file: itself, or what its archive holds. Raises Invalid if it cannot be read or is damaged.
+
+    Without a feed, which has a reader of its own, all STIX of an archive is one document.
+    """
     try:
         data = path.read_bytes()
         if data.startswith(_GZIP):
@@ -59,7 +64,7 @@ def payloads(path: Path) -> Iterator[Payload]:
         if len(data) > MAX_BYTES:
             raise Invalid(f"{path}: holds more than {MAX_BYTES >> 20} MiB; cut it into several files.")
         if data.startswith(_TAR, _TAR_AT):
-            yield from _members(path, data)
+            yield from _members(path, data, feed)
         else:
             yield Payload(str(path), data)
     except OSError as error:
@@ -68,12 +73,30 @@ def payloads(path: Path) -> Iterator[Payload]:
         raise Invalid(f"{path}: is damaged ({error}); get it again.") from error
 
 
-def _members(path: Path, data: bytes) -> Iterator[Payload]:
+def _members(path: Path, data: bytes, feed: Feed | None) -> Iterator[Payload]:
+    pieces: list[bytes] = []
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         for member in archive:
             opened = archive.extractfile(member) if member.isfile() else None
-            if opened is not None:
-                yield Payload(f"{path}:{member.name}", opened.read())
+            if opened is None:
+                continue
+            content = opened.read()
+            cut = None if feed else _cut(content)
+            if cut:
+                pieces += cut
+            else:
+                yield Payload(f"{path}:{member.name}", content)
+    if pieces:
+        yield Payload(str(path), b"", pieces)
+
+
+def _cut(data: bytes) -> list[bytes] | None:
+    """The objects of a STIX document; None for a list, and for what its reader will refuse with the reason."""
+    try:
+        read = _read(data, None)
+    except Invalid:
+        return None
+    return read if isinstance(read, list) else None
 
 
 async def ingest(
@@ -96,7 +119,9 @@ async def ingest(
     """
     if feed is not None and not feed.redistribute:
         raise Invalid(f"Feed {feed.name}: its terms forbid redistribution (redistribute = false); it is not released.")
-    read = await asyncio.to_thread(_read, payload.data, feed)
+    read: list[bytes] | Iterator[Found | Unreadable] | None = payload.pieces
+    if read is None:
+        read = await asyncio.to_thread(_read, payload.data, feed)
     problems: list[Unreadable] = []
     if isinstance(read, list):
         pieces = read
@@ -116,11 +141,9 @@ async def ingest(
             )
     expected(len(pieces))
     submission = Submission(pieces, collection.own, source, tlp, sample)
-    return Reading(
-        payload.name,
-        await take_in(pool, submission, asking, beside=beside and len(pieces) > LARGE, progress=progress),
-        problems,
-    )
+    beside = beside and len(pieces) > LARGE
+    outcome = await take_in(pool, submission, asking, beside=beside, progress=progress)
+    return Reading(payload.name, outcome, problems)
 
 
 def _read(data: bytes, feed: Feed | None) -> list[bytes] | Iterator[Found | Unreadable]:
