@@ -254,7 +254,10 @@ def test_a_list_and_files_that_cannot_be_read(isac: Terminal) -> None:
 
 
 def test_the_objects_of_an_archive_are_taken_in_together(isac: Terminal) -> None:
-    marking = TOOL | {"type": "marking-definition", "id": "marking-definition--00000000-0000-4000-8000-000000000003"}
+    marking: dict[str, Any] = TOOL | {
+        "type": "marking-definition",
+        "id": "marking-definition--00000000-0000-4000-8000-000000000003",
+    }
     del marking["modified"], marking["name"]
     marking |= {"definition_type": "statement", "definition": {"statement": "For members"}}
     marked = TOOL | {"id": "tool--00000000-0000-4000-8000-000000000004", "object_marking_refs": [marking["id"]]}
