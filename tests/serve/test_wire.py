@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from isac.app import create_app
 from isac.errors import Forbidden, IsacError, NotFound, Surroundings, TooLarge, Unauthorized
 from isac.policy.actors import Actor, Audience, Role, scope_of
-from isac.serve import access, wire
+from isac.serve import access, taxii, wire
 from isac.serve.access import Anyone, Member
 from isac.store.members import Collection
 from isac.store.objects import Manifest, Page, Record
@@ -394,6 +394,14 @@ def test_a_route_without_access_is_found_in_an_included_router_and_in_a_mount() 
     for app, path in ((including, "/inner/open/"), (mounting, "/mounted")):
         with pytest.raises(RuntimeError, match=path):
             access.require_access(app.routes)
+
+
+def test_what_a_router_asks_of_all_requests_does_not_say_who_may_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(taxii.root, "routes", [*taxii.root.routes])
+    taxii.root.add_api_route("/open/", _open)
+
+    with pytest.raises(RuntimeError, match="/elections/open/"), TestClient(application()):
+        pass
 
 
 def test_a_route_with_access_may_stand() -> None:

@@ -1,12 +1,14 @@
 """Who calls: credential → actor; the annotated types of the endpoints' signatures (TAXII 2.1 §1.6.9, §8.2.2).
 
-A signature that carries none of `Member` and `Anyone` keeps the server from starting.
+An endpoint whose own signature carries neither `Member` nor `Anyone` keeps the server from starting, whatever its
+router asks of all requests.
 """
 
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+import inspect
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -177,12 +179,10 @@ def _methods(routes: Sequence[BaseRoute], path: str) -> set[str]:
 def require_access(routes: Sequence[BaseRoute]) -> None:
     """Raise RuntimeError for a route whose signature does not say who may call it."""
     for route in iter_route_contexts(routes):
-        if not {member, anyone} & set(_calls(getattr(route, "dependant", None))):
+        if not (route.endpoint and _says_who(route.endpoint)):
             raise RuntimeError(f"{route.path}: its signature must carry Member or Anyone")
 
 
-def _calls(dependant: Any) -> Iterator[Any]:
-    if dependant is not None:
-        yield dependant.call
-        for inner in dependant.dependencies:
-            yield from _calls(inner)
+def _says_who(endpoint: Callable[..., Any]) -> bool:
+    carried = inspect.signature(endpoint, eval_str=True).parameters.values()
+    return any(parameter.annotation in (Member, Anyone) for parameter in carried)

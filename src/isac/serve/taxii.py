@@ -31,7 +31,7 @@ DESCRIPTION = (
 )
 
 # Before anything else a request needs a key, unless the public collection is open (401), and an answer that it can read
-# (406).
+# (406). Who may call an endpoint is for its own signature to say.
 discovery = APIRouter(dependencies=[Depends(access.anyone), Depends(wire.acceptable)])
 root = APIRouter(prefix=ROOT.rstrip("/"), dependencies=[Depends(access.anyone), Depends(wire.acceptable)])
 
