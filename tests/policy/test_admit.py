@@ -10,6 +10,7 @@ from tests.policy.test_actors import (
     NATION_ANALYST,
     OHIO,
     OHIO_SECRETARY,
+    OTHER_GROUP,
     POLL_BOOKS,
     STATE_ADMIN,
     STATE_ANALYST,
@@ -22,7 +23,7 @@ from tests.policy.test_actors import (
 
 from isac.policy.actors import Actor, Audience, Role
 from isac.policy.admit import Arrival, Move, Poster, admit
-from isac.policy.release import Facts, Notice, Version
+from isac.policy.release import Facts, Grant, Notice, Version
 from isac.stix.markings import TLP
 
 X = "tool--00000000-0000-4000-8000-000000000001"
@@ -72,6 +73,32 @@ def test_what_was_withdrawn_comes_back_by_a_manager_of_the_audience(
 def test_a_source_decides_nothing_though_it_has_a_stewards_rights() -> None:
     assert judged(STEWARD, US, US, source=True) == "withdrawn"
     assert judged(STEWARD, US, VENDOR, source=True) == "grant"
+
+
+@pytest.mark.parametrize(
+    ("who", "stands", "rule"),
+    [
+        (SUBMITTER, (US,), "newer version"),
+        (SUBMITTER, (HARMONY, US), "newer version"),
+        (SUBMITTER, (OTHER_GROUP, US), "newer version"),
+        # What it may read is its own to release: of the other it must not hear.
+        (SUBMITTER, (HARMONY, OTHER_GROUP), "review"),
+        (SUBMITTER, (OTHER_GROUP,), "review"),
+        (OHIO_SUBMITTER, (HARMONY,), "review"),
+        (VENDOR_SUBMITTER, (US,), "review"),
+    ],
+)
+@pytest.mark.parametrize("rules", [True, False])
+def test_that_an_object_stands_wider_is_told_to_whom_it_stands_before(
+    who: Actor, stands: tuple[Audience, ...], rule: str, *, rules: bool
+) -> None:
+    grants = tuple(Grant(ordinal, VENDORS, audience) for ordinal, audience in enumerate(stands))
+    publisher = who.organization if rules else VERSION.publisher
+    facts = Facts(versions=(replace(VERSION, publisher=publisher),), grants=grants)
+    poster = Poster(who, frozenset({OURS}), frozenset({who.organization}))
+    found = admit(ARRIVAL._replace(modified=2), VENDORS, facts, HARMONY, poster, member=False, same=None)
+    assert (found.move, found.rule, found.rules) == (Move.HOLD, rule, rules)
+    assert ("wider audience" in found.reason) == (rule == "newer version")
 
 
 def test_the_sandbox_holds_nothing() -> None:

@@ -237,7 +237,8 @@ def _newer(
     version could take an object from the whole nation.
     """
     grants = facts.of(producer)
-    everywhere = all(poster.may_release(grant.audience) for grant in grants)
+    elsewhere = tuple(grant for grant in grants if not poster.may_release(grant.audience))
+    everywhere = not elsewhere
     trusted = (
         everywhere
         or producer in poster.producers
@@ -256,5 +257,7 @@ def _newer(
     if everywhere:
         # Stored, so that its marking rules, and shown wherever that allows; for this audience it waits.
         return replace(withdrawn or _no_recipient(arrival.tlp), move=Move.UPDATE, version=pk)
+    if not poster.may_see(elsewhere):
+        return replace(_REVIEW, rules=trusted)
     reason = "This object stands before a wider audience; its newer version waits for an analyst there."
     return Admission(Move.HOLD, "newer version", reason, rules=trusted)
