@@ -177,6 +177,25 @@ def test_everything_is_counted_with_its_reason(desk: Desk) -> None:
     assert {line["version"] for line in outcome.successes} == {JANUARY}
 
 
+def test_copies_of_one_object_count_as_what_became_of_it(desk: Desk) -> None:
+    fresh, wrong, odd, red = body(), body(name=7), body(object_marking_refs=[marking()["id"]]), body(**MARKED[TLP.RED])
+    outcome = desk.take(fresh, wrong, odd, red, fresh, wrong, odd, red)
+
+    assert outcome.counts == Counts(accepted=1, held=4, refused=2, repeated=1)
+    assert [line["id"] for line in outcome.successes] == [fresh["id"]] * 2
+
+
+def test_versions_of_one_object_are_written_in_their_order(desk: Desk) -> None:
+    for _ in range(10):
+        versions = [body() | {"id": f"tool--{uuid.uuid4()}"}]
+        versions += [versions[0] | {"modified": f"2026-01-0{day}T00:00:00.000Z"} for day in (2, 3)]
+        desk.take(*versions[:2], *(body() for _ in range(60)), versions[2])
+        page: objects.Page = desk.ask(
+            objects.page, desk.shelf("us"), Query(limit=9, ids=(versions[0]["id"],), versions=Versions(all=True))
+        )
+        assert [orjson.loads(raw) for raw in page.objects] == versions
+
+
 def test_the_status_says_what_the_outcome_says(desk: Desk) -> None:
     outcome = desk.take(body(), body(name=7), body(object_marking_refs=[marking()["id"]]))
     status: submissions.Status = desk.ask(submissions.status, outcome.id, desk.actor("isac_steward"))

@@ -1,6 +1,7 @@
 """Judging before anything is written: by bytes alone or in full, beside or not, the verdicts are the same."""
 
 import asyncio
+import gc
 import multiprocessing
 import uuid
 from contextlib import aclosing
@@ -18,6 +19,7 @@ from isac.ingest.judging import Batch, Judge, judged
 from isac.policy.screen import Survey, survey, trace
 from isac.stix import markings
 from isac.stix.markings import TLP
+from isac.stix.objects import Object
 
 IDS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(4)]
 STATEMENT = f"marking-definition--{IDS[0]}"
@@ -100,8 +102,8 @@ def submission() -> list[bytes]:
 
 
 def judge(pieces: list[bytes]) -> Judge:
-    known = judging.look_over(pieces, TLP.GREEN)
-    return Judge(known, TLP.GREEN, times.now(), f"identity--{IDS[1]}", "us", free=False, sample=False)
+    known, now = judging.look_over(pieces, TLP.GREEN), times.now()
+    return Judge(known, TLP.GREEN, now, times.nanoseconds(now), f"identity--{IDS[1]}", "us", free=False, sample=False)
 
 
 def test_beside_in_a_second_process_the_verdicts_are_the_same() -> None:
@@ -113,7 +115,7 @@ def test_beside_in_a_second_process_the_verdicts_are_the_same() -> None:
 
     here, there = (asyncio.run(batches(beside=beside)) for beside in (False, True))
     assert here == there
-    assert [batch.pieces for batch in here] == [12, 1988, 2000, 503]
+    assert [batch.count for batch in here] == [1999, 1, 2000, 503]
     assert [len(batch.refusals) for batch in here] == [1, 0, 0, 2]
     assert [len(batch.holdings) for batch in here] == [1, 0, 0, 0]
     assert orjson.loads(here[0].arrivals[0].raw)["type"] == "identity"
@@ -132,7 +134,41 @@ def test_in_a_thread_the_verdicts_are_the_same(monkeypatch: pytest.MonkeyPatch) 
     assert asyncio.run(batches()) == usual
 
 
-def test_a_second_process_that_is_killed_is_one_sentence() -> None:
+def test_versions_and_copies_make_few_batches() -> None:
+    head = {"type": "identity", "spec_version": "2.1", "created": "2026-01-01T00:00:00.000Z", "name": "a name"}
+    versions = [
+        orjson.dumps(head | {"id": f"identity--{IDS[place]}", "modified": f"2026-01-0{day}T00:00:00.000Z"})
+        for place in range(4)
+        for day in (1, 2, 3)
+    ]
+    pieces = versions * 100
+
+    async def batches() -> list[Batch]:
+        return [batch async for batch in judged(judge(pieces), pieces, beside=False)]
+
+    found = asyncio.run(batches())
+    assert [[arrival.raw for arrival in batch.arrivals] for batch in found] == [
+        versions[number::3] for number in range(3)
+    ]
+    assert [(batch.count, len(batch.again)) for batch in found] == [(400, 396)] * 3
+
+
+def test_what_breaks_in_the_second_process_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: bytes) -> Object:
+        raise KeyError("a bug of ours")
+
+    monkeypatch.setattr(judging, "accept", broken)
+    pieces = submission()
+
+    async def first() -> None:
+        async with aclosing(judged(judge(pieces), pieces, beside=True)) as batches:
+            await anext(batches)
+
+    with pytest.raises(RuntimeError, match="a bug of ours"):
+        asyncio.run(first())
+
+
+def test_a_second_process_that_is_killed_is_one_sentence(caplog: pytest.LogCaptureFixture) -> None:
     pieces = submission() * 4
 
     async def killed() -> None:
@@ -143,10 +179,12 @@ def test_a_second_process_that_is_killed_is_one_sentence() -> None:
 
     with pytest.raises(Surroundings, match="was stopped"):
         asyncio.run(killed())
+    gc.collect()
     assert multiprocessing.active_children() == []
+    assert caplog.records == []
 
 
-def test_whoever_stops_listening_stops_the_second_process() -> None:
+def test_whoever_stops_listening_stops_the_second_process(caplog: pytest.LogCaptureFixture) -> None:
     pieces = submission() * 4
 
     async def first() -> None:
@@ -154,4 +192,6 @@ def test_whoever_stops_listening_stops_the_second_process() -> None:
             await anext(batches)
 
     asyncio.run(first())
+    gc.collect()
     assert multiprocessing.active_children() == []
+    assert caplog.records == []

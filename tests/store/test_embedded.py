@@ -304,6 +304,7 @@ def test_a_relative_home_is_made_absolute(home: Path, monkeypatch: pytest.Monkey
 
 
 @namespaces
+@pytest.mark.skipif(Path(__file__).is_relative_to("/tmp"), reason="the checkout lies in /tmp, which this test hides")
 def test_the_socket_goes_elsewhere_where_tmp_cannot_be_written() -> None:
     script = """
 home = Path("/mnt/home")
@@ -311,14 +312,8 @@ server = embedded.start(home, {"fsync": "off"})
 embedded.stop(home)
 print(server.socket.parent)
 """
-    # The checkout may lie there itself, and has to stay.
-    mounts = """
-        mount -t tmpfs none /mnt && mkdir /mnt/tmp && mount --rbind /tmp /mnt/tmp && mount -t tmpfs none /tmp || exit
-        case $0 in /tmp/*) mkdir -p "$0" && mount --rbind "/mnt$0" "$0" || exit ;; esac
-        mount -o remount,ro /tmp && exec "$@"
-    """
-    checkout = str(Path(__file__).parents[2])
-    assert said(python(script, within=(*inside("--mount"), "sh", "-c", mounts, checkout))) == "/var/tmp"
+    mounts = 'mount -t tmpfs none /mnt && mount -t tmpfs -o ro none /tmp && exec "$@"'
+    assert said(python(script, within=(*inside("--mount"), "sh", "-c", mounts, "sh"))) == "/var/tmp"
 
 
 # Accidents

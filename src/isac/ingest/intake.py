@@ -79,27 +79,43 @@ async def take_in(
             await audit.record(conn, asking.key_id, "submit", public_id, submission.audience.code, now)
         outcome = Outcome(public_id)
         judge = Judge(
-            known, default, now, asking.identity, submission.audience.code, free=free, sample=submission.sample
+            known,
+            default,
+            now,
+            times.nanoseconds(now),
+            asking.identity,
+            submission.audience.code,
+            free=free,
+            sample=submission.sample,
         )
-    writing: set[asyncio.Task[None]] = set()
+    #: what is written just now, with the ids in it: of two versions of one object the first is written first
+    writing: dict[asyncio.Task[None], set[str]] = {}
     try:
         async with aclosing(judged(judge, submission.pieces, beside=beside)) as batches:
             async for batch in batches:
-                task = asyncio.create_task(_write(pool, batch, submission.audience, poster, pk, outcome, progress))
-                writing.add(task)
+                ids = {arrival.stix_id for arrival in batch.arrivals}
                 # The first alone: it holds the companions. Later ones in twos: one is prepared while one is written.
-                most = 0 if outcome.counts == Counts() else 1
-                while len(writing) > most:
-                    done, writing = await asyncio.wait(writing, return_when=asyncio.FIRST_COMPLETED)
-                    for written in done:
-                        written.result()
-        await asyncio.gather(*writing)
+                most = 1 if outcome.counts == Counts() else 2
+                while len(writing) >= most or any(map(ids.intersection, writing.values())):
+                    await _one_written(writing)
+                task = asyncio.create_task(_write(pool, batch, submission.audience, poster, pk, outcome, progress))
+                writing[task] = ids
+        while writing:
+            await _one_written(writing)
     finally:
         for task in writing:
             task.cancel()
+        await asyncio.gather(*writing, return_exceptions=True)
     async with pool.connection() as conn:
         await submissions.complete(conn, pk, _report(outcome), times.now())
     return outcome
+
+
+async def _one_written(writing: dict[asyncio.Task[None], set[str]]) -> None:
+    done, _ = await asyncio.wait(writing, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        del writing[task]
+        task.result()
 
 
 async def _poster(conn: Connection, asking: Actor, *, free: bool) -> Poster:
@@ -141,7 +157,7 @@ async def _write(
     by = facts.By(poster.actor.key_id, now, free=poster.free)
     async with pool.connection() as conn, conn.transaction():
         weighed = await log.weigh(conn, batch.arrivals, audience, poster)
-        judged = list(zip(batch.arrivals, weighed.admissions, strict=True))
+        judged = _with_repeats(batch, list(zip(batch.arrivals, weighed.admissions, strict=True)))
         holdings = [
             *batch.holdings,
             *(_held(arrival, verdict) for arrival, verdict in judged if verdict.rule),
@@ -149,7 +165,7 @@ async def _write(
         failures = [*batch.refusals, *_refused(judged, now)]
         repeated = sum(verdict.move is Move.REPEAT for _, verdict in judged)
         counts = Counts(
-            accepted=batch.pieces - len(holdings) - len(failures) - repeated,
+            accepted=batch.count - len(holdings) - len(failures) - repeated,
             held=len(holdings),
             refused=len(failures),
             repeated=repeated,
@@ -158,7 +174,7 @@ async def _write(
             await submissions.hold(conn, pk, audience.pk, holdings, now)
         await submissions.count(conn, pk, counts)
         await log.put(conn, weighed, audience, poster, by, pk)
-    progress(batch.pieces)
+    progress(batch.count)
     outcome.counts += counts
     if len(outcome.failures) <= LINES:
         outcome.failures += failures
@@ -170,6 +186,18 @@ async def _write(
             for arrival, verdict in judged
             if not verdict.rule and verdict.move is not Move.REFUSE
         ]
+
+
+def _with_repeats(batch: Batch, judged: list[tuple[Arrival, Admission]]) -> list[tuple[Arrival, Admission]]:
+    """The verdicts, also on what came again in the same batch: it is there already, or waits or is refused alike."""
+    if not batch.again:
+        return judged
+    known = {arrival.stix_id: (arrival, verdict) for arrival, verdict in judged}
+    again = [known[stix_id] for stix_id in batch.again]
+    entered = Admission(Move.REPEAT)
+    return judged + [
+        (arrival, verdict if verdict.rule or verdict.move is Move.REFUSE else entered) for arrival, verdict in again
+    ]
 
 
 def _held(arrival: Arrival, verdict: Admission) -> Holding:

@@ -1,6 +1,6 @@
-"""The pure part of the road: each piece of a submission is accepted, held or refused, and they gather in batches.
+"""Before anything is written: each piece of a submission is accepted, held or refused, and they gather in batches.
 
-In small steps between the answers of a server, or, for a large import, in a second process.
+A little at a time, between a server's answers; or, for a large import, in a second process.
 """
 
 import asyncio
@@ -8,10 +8,11 @@ import hashlib
 import multiprocessing
 import re
 import signal
+import traceback
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from multiprocessing.connection import Connection
@@ -22,29 +23,52 @@ import orjson
 from isac import times
 from isac.errors import Invalid, Surroundings
 from isac.policy.admit import Arrival
-from isac.policy.screen import COMPANIONS, Hold, Refusal, Survey, screen, survey, tlp_of, trace
+from isac.policy.screen import COMPANIONS, Refusal, Survey, screen, survey, tlp_of, trace
 from isac.stix.markings import MARKINGS, TLP
 from isac.stix.objects import Object, accept
 from isac.store import log
 from isac.store.submissions import Holding
 
-#: bytes that are judged at one go, a millisecond's work, before others have their turn
-_STEP = 32 * 1024
-#: seconds after which a step has kept the others waiting
-_SLOW = 0.01
-#: batches that the second process may be ahead
+#: seconds that judging takes before others have their turn; beyond the second it goes on in a thread
+_TURN, _SLOW = 0.002, 0.02
+#: chunks that are fetched from the second process before they can be written
 _AHEAD = 3
 
 
 @dataclass(slots=True)
 class Batch:
-    """One transaction's worth: what enters, what is held, what is refused; each id at most once."""
+    """One transaction's worth: what enters, each id once; what is held, what is refused."""
 
     arrivals: list[Arrival] = field(default_factory=list)
+    #: ids of arrivals whose very bytes came again
+    again: list[str] = field(default_factory=list)
     holdings: list[Holding] = field(default_factory=list)
     refusals: list[dict[str, str]] = field(default_factory=list)
-    pieces: int = 0
-    ids: set[str] = field(default_factory=set, compare=False)
+    #: pieces in all
+    count: int = 0
+
+
+@dataclass(slots=True)
+class Chunk:
+    """What became of a chunk of pieces: the second version of an id goes into the second batch, and so on."""
+
+    batches: list[Batch] = field(default_factory=lambda: [Batch()])
+    #: by id, the bytes of its versions, each in the batch of its place
+    versions: dict[str, list[bytes]] = field(default_factory=dict)
+
+    def add(self, arrival: Arrival) -> None:
+        """Into the first batch after that of the version before; the same bytes are only counted."""
+        versions = self.versions.setdefault(arrival.stix_id, [])
+        if arrival.raw in versions:
+            batch = self.batches[versions.index(arrival.raw)]
+            batch.again.append(arrival.stix_id)
+        else:
+            versions.append(arrival.raw)
+            if len(versions) > len(self.batches):
+                self.batches.append(Batch())
+            batch = self.batches[len(versions) - 1]
+            batch.arrivals.append(arrival)
+        batch.count += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +78,8 @@ class Judge:
     known: Survey
     default: TLP
     now: datetime
+    #: the same, in nanoseconds since 1970
+    instant: int
     #: STIX id of who hands in
     identity: str
     #: code of the audience
@@ -61,29 +87,23 @@ class Judge:
     free: bool
     sample: bool
 
-    def judge(self, pieces: Iterable[bytes], batches: list[Batch]) -> None:
-        """Add the pieces to the last batch; to a new one where an id is in it already."""
-        instant = times.nanoseconds(self.now)
-        for piece in pieces:
-            try:
-                seen = accept(piece)
-            except Invalid as error:
-                self._refuse(batches[-1], piece, error.detail)
-                continue
-            if seen.id in batches[-1].ids:
-                batches.append(Batch())
-            batches[-1].ids.add(seen.id)
-            self._screen(batches[-1], seen, instant)
-
-    def _screen(self, batch: Batch, seen: Object, instant: int) -> None:
-        batch.pieces += 1
-        verdict = None if self.free else screen(seen, self.known, instant, sample=self.sample)
+    def judge(self, piece: bytes, chunk: Chunk) -> None:
+        """Add the piece to the chunk."""
+        try:
+            seen = accept(piece)
+        except Invalid as error:
+            self._refuse(chunk.batches[0], piece, error.detail)
+            return
+        verdict = None if self.free else screen(seen, self.known, self.instant, sample=self.sample)
+        if verdict is None:
+            chunk.add(self._arrival(seen))
+            return
+        first = chunk.batches[0]
+        first.count += 1
         if isinstance(verdict, Refusal):
-            batch.refusals.append(line(seen.id, seen.version, verdict.reason, self.now))
-        elif isinstance(verdict, Hold):
-            batch.holdings.append(holding(seen.id, seen.version, seen.type, seen.raw, verdict.rule, verdict.reason))
+            first.refusals.append(line(seen.id, seen.version, verdict.reason, self.now))
         else:
-            batch.arrivals.append(self._arrival(seen))
+            first.holdings.append(holding(seen.id, seen.version, seen.type, seen.raw, verdict.rule, verdict.reason))
 
     def _arrival(self, seen: Object) -> Arrival:
         creator = seen.created_by
@@ -105,8 +125,8 @@ class Judge:
         )
 
     def _refuse(self, batch: Batch, piece: bytes, reason: str) -> None:
-        batch.pieces += 1
-        body = next(iter(_Bodies([piece])), {})
+        batch.count += 1
+        body = next(_bodies([piece]), {})
         stix_id, version = body.get("id"), body.get("modified") or body.get("created")
         batch.refusals.append(
             line(
@@ -136,49 +156,62 @@ async def judged(judge: Judge, pieces: Sequence[bytes], *, beside: bool) -> Asyn
     some thousand objects on.
     """
     ordered = await asyncio.to_thread(sorted, pieces, key=_is_no_companion)
-    if beside:
-        with _second_process(judge, ordered) as results:
-            async for batch in _received(results, ordered):
+    chunks = _judged_beside(judge, ordered) if beside else _judged_here(judge, ordered)
+    async with aclosing(chunks):
+        async for batches in chunks:
+            for batch in batches:
                 yield batch
-        return
-    for chunk in _chunks(ordered):
-        for batch in await _judged_here(judge, chunk):
-            yield batch
 
 
-async def _judged_here(judge: Judge, chunk: Sequence[bytes]) -> list[Batch]:
-    """Step by step, others in between; in a thread where the objects are large or need the grammar of patterns."""
+async def _judged_here(judge: Judge, ordered: Sequence[bytes]) -> AsyncGenerator[list[Batch], None]:
+    """By turns with all that the server does besides; in a thread, once a turn has kept the others waiting."""
     loop = asyncio.get_running_loop()
-    batches = [Batch()]
     slow = False
-    for step in _steps(chunk):
-        began = loop.time()
-        if slow:
-            await asyncio.to_thread(judge.judge, step, batches)
-        else:
-            judge.judge(step, batches)
+    for pieces in _chunks(ordered):
+        chunk, rest = Chunk(), iter(pieces)
+        while not slow:
+            began = loop.time()
+            for piece in rest:
+                judge.judge(piece, chunk)
+                if loop.time() - began > _TURN:
+                    break
+            else:
+                break
+            slow = loop.time() - began > _SLOW
             await asyncio.sleep(0)
-        slow = loop.time() - began > _SLOW
-    return batches
+        await asyncio.to_thread(_judge_rest, judge, rest, chunk) if slow else await asyncio.sleep(0)
+        yield chunk.batches
+
+
+def _judge_rest(judge: Judge, pieces: Iterable[bytes], chunk: Chunk) -> None:
+    for piece in pieces:
+        judge.judge(piece, chunk)
 
 
 def _chunks(pieces: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     return (pieces[start : start + log.BATCH] for start in range(0, len(pieces), log.BATCH))
 
 
-def _steps(pieces: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    start = size = 0
-    for end, piece in enumerate(pieces, 1):
-        size += len(piece)
-        if size >= _STEP or end == len(pieces):
-            yield pieces[start:end]
-            start, size = end, 0
-
-
 # ---------------------------------------------------------------------------------------------------- a second process
 
 #: a batch on its way between processes: the arrivals' columns but for their bytes, the places of those in the chunk
-_Packed: TypeAlias = tuple[list[tuple[Any, ...]], list[int], list[Holding], list[dict[str, str]], int]
+_Packed: TypeAlias = tuple[list[tuple[Any, ...]], list[int], list[str], list[Holding], list[dict[str, str]], int]
+
+
+async def _judged_beside(judge: Judge, ordered: Sequence[bytes]) -> AsyncGenerator[list[Batch], None]:
+    loop = asyncio.get_running_loop()
+    coming: deque[tuple[Sequence[bytes], asyncio.Future[list[_Packed] | Exception]]] = deque()
+    with _second_process(judge, ordered) as results, ThreadPoolExecutor(1) as reader:
+        try:
+            for pieces in _chunks(ordered):
+                coming.append((pieces, loop.run_in_executor(reader, results.recv)))
+                if len(coming) > _AHEAD:
+                    yield await _unpacked(*coming.popleft())
+            while coming:
+                yield await _unpacked(*coming.popleft())
+        finally:
+            for _, future in coming:
+                future.cancel()
 
 
 @contextmanager
@@ -201,45 +234,38 @@ def _judge_all(judge: Judge, ordered: Sequence[bytes], results: Connection, send
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started us ends us
     results.close()
     with suppress(BrokenPipeError):  # or was killed
-        for chunk in _chunks(ordered):
-            batches = [Batch()]
-            judge.judge(chunk, batches)
-            place = {id(piece): number for number, piece in enumerate(chunk)}
-            sending.send([_packed(batch, place) for batch in batches])
+        for pieces in _chunks(ordered):
+            chunk = Chunk()
+            try:
+                _judge_rest(judge, pieces, chunk)
+            except Exception:  # noqa: BLE001 - whatever it is, it is told where somebody sees it
+                sending.send(RuntimeError(traceback.format_exc()))
+                return
+            place = {id(piece): number for number, piece in enumerate(pieces)}
+            sending.send([_packed(batch, place) for batch in chunk.batches])
 
 
 def _packed(batch: Batch, place: dict[int, int]) -> _Packed:
     *columns, raws = zip(*batch.arrivals, strict=True) if batch.arrivals else [()]
-    return columns, [place[id(raw)] for raw in raws], batch.holdings, batch.refusals, batch.pieces
+    return columns, [place[id(raw)] for raw in raws], batch.again, batch.holdings, batch.refusals, batch.count
 
 
-async def _received(results: Connection, ordered: Sequence[bytes]) -> AsyncGenerator[Batch, None]:
-    loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(1) as reader:
-        coming: deque[tuple[Sequence[bytes], asyncio.Future[list[_Packed]]]] = deque()
-        for chunk in _chunks(ordered):
-            coming.append((chunk, loop.run_in_executor(reader, results.recv)))
-            if len(coming) > _AHEAD:
-                for batch in await _unpacked(*coming.popleft()):
-                    yield batch
-        while coming:
-            for batch in await _unpacked(*coming.popleft()):
-                yield batch
-
-
-async def _unpacked(chunk: Sequence[bytes], sent: asyncio.Future[list[_Packed]]) -> list[Batch]:
+async def _unpacked(pieces: Sequence[bytes], sent: asyncio.Future[list[_Packed] | Exception]) -> list[Batch]:
     try:
         batches = await sent
     except EOFError as error:
         raise Surroundings("The process that judges the objects was stopped; hand the file in again.") from error
+    if isinstance(batches, Exception):
+        raise batches
     return [
         Batch(
-            [Arrival._make(row) for row in zip(*columns, map(chunk.__getitem__, places), strict=True)],
+            [Arrival._make(row) for row in zip(*columns, map(pieces.__getitem__, places), strict=True)],
+            again,
             holdings,
             refusals,
             count,
         )
-        for columns, places, holdings, refusals, count in batches
+        for columns, places, again, holdings, refusals, count in batches
     ]
 
 
@@ -248,9 +274,9 @@ async def _unpacked(chunk: Sequence[bytes], sent: asyncio.Future[list[_Packed]])
 
 def look_over(pieces: Sequence[bytes], default: TLP) -> Survey:
     """What the pieces say of each other, told by most of them through their bytes alone."""
-    known = survey(_Bodies([piece for piece in pieces if not _says_nothing(piece)]))
+    known = survey(_bodies(piece for piece in pieces if not _says_nothing(piece)))
     if known.company:
-        trace(known, _Bodies(pieces), default)
+        trace(known, _bodies(pieces), default)
     return known
 
 
@@ -271,23 +297,18 @@ def _says_nothing(piece: bytes) -> bool:
 def _is_no_companion(piece: bytes) -> bool:
     if _DOMAIN_OBJECT.match(piece):
         return True  # the usual case, by its bytes alone
-    return next(iter(_Bodies([piece])), {}).get("type") not in COMPANIONS
+    return next(_bodies([piece]), {}).get("type") not in COMPANIONS
 
 
-@dataclass(frozen=True, slots=True)
-class _Bodies:
-    """The pieces that are JSON objects, parsed anew for each reading: a large submission is never held parsed."""
-
-    pieces: Iterable[bytes]
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for piece in self.pieces:
-            try:
-                body = orjson.loads(piece)
-            except orjson.JSONDecodeError:
-                continue  # it is refused, with its reason, when its turn comes
-            if isinstance(body, dict) and _is_plausible(body):
-                yield body
+def _bodies(pieces: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The pieces that are JSON objects; a large submission is never held parsed."""
+    for piece in pieces:
+        try:
+            body = orjson.loads(piece)
+        except orjson.JSONDecodeError:
+            continue  # it is refused, with its reason, when its turn comes
+        if isinstance(body, dict) and _is_plausible(body):
+            yield body
 
 
 def _is_plausible(body: dict[str, Any]) -> bool:
