@@ -1,5 +1,6 @@
 """The port: taken before anything else is done, or a sentence that names one that will do. And what settings open."""
 
+import errno
 import os
 import re
 import signal
@@ -20,9 +21,9 @@ RESERVED = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()
 NOBODY = 65534
 
 
-def complaint(port: int, host: str = "127.0.0.1") -> str:
+def complaint(port: int, host: str = "127.0.0.1", also: str = "") -> str:
     with pytest.raises(Surroundings) as caught:
-        server.listen(host, port)
+        server.listen(host, port, also)
     assert caught.value.exit_code == 3
     return caught.value.detail
 
@@ -45,13 +46,12 @@ def test_of_a_port_in_use_the_next_free_one_is_named() -> None:
         for _ in range(3):
             named = suggestion(complaint(ports[0])) if ports else 0
             taken = stack.enter_context(server.listen("127.0.0.1", named))
-            taken.listen()
             ports.append(taken.getsockname()[1])
     assert ports == sorted(set(ports))
 
 
 def suggestion(words: str) -> int:
-    found = re.fullmatch(r"Port \d+ on .+ is not free \(.+\)\. Choose another: --port (\d+), or .+ PORT=\1", words)
+    found = re.fullmatch(r"Port \d+ on .+ is not free \(.+\)\. Choose another: --port (\d+)", words)
     assert found, words
     return int(found[1])
 
@@ -59,13 +59,20 @@ def suggestion(words: str) -> int:
 @pytest.mark.skipif(RESERVED <= 80, reason="this machine reserves no ports")
 def test_an_ordinary_user_hears_that_low_ports_need_root() -> None:
     with ordinary_user():
-        assert complaint(80) == (
-            "Ports below 1024 need root, and 80 is one. Choose another: --port 8000, or make demo PORT=8000"
-        )
+        assert complaint(80) == "Ports below 1024 need root, and 80 is one. Choose another: --port 8000"
+        assert complaint(80, also="make demo PORT=").endswith("--port 8000, or make demo PORT=8000")
+
+
+def test_a_higher_port_is_not_called_a_low_one() -> None:
+    forbidden = PermissionError(errno.EACCES, "Permission denied")
+    words = server.refused("127.0.0.1", 5000, "", forbidden)
+    assert words == (
+        "This machine cannot listen on 127.0.0.1, port 5000 (Permission denied). Choose others: --host, --port"
+    )
 
 
 def test_an_address_that_is_not_this_machines() -> None:
-    assert complaint(0, "192.0.2.1").endswith("Choose another address: --host")
+    assert complaint(0, "192.0.2.1").endswith("Choose others: --host, --port")
 
 
 def test_port_0_is_any() -> None:

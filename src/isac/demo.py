@@ -45,7 +45,7 @@ _KEYS = "demo-keys.csv"
 def run(home: Path, port: int, max_content_length: int, out: Console, err: Console) -> None:
     """Serve the demonstration until Ctrl-C."""
     server.stop_cleanly()
-    listening = server.listen("127.0.0.1", port)
+    listening = server.listen("127.0.0.1", port, also="make demo PORT=")
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     home.mkdir(parents=True, exist_ok=True)

@@ -19,31 +19,39 @@ from isac.errors import Surroundings
 
 #: seconds that answers under way get when the server is told to stop
 GRACE = 5
+#: connections that the kernel keeps until a worker takes them
+BACKLOG = 2048
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Take the port now, so that a taken one is known before anything else is done. Port 0 is any free one."""
+def listen(host: str, port: int, also: str = "") -> socket.socket:
+    """Take the port now, so that a taken one is known before anything else is done. Port 0 is any free one.
+
+    `also` is another way than `--port` to choose one, but for the number: for the sentence that refuses.
+    """
     taken = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         taken.bind((host, port))
+        # Bound alone it is not taken: with SO_REUSEADDR another may bind it, too, until one of them listens.
+        taken.listen(BACKLOG)
     except OSError as error:
         taken.close()
-        raise Surroundings(_refused(host, port, error)) from error
+        raise Surroundings(refused(host, port, also, error)) from error
     taken.set_inheritable(True)
     return taken
 
 
-def _refused(host: str, port: int, error: OSError) -> str:
-    if error.errno == errno.EACCES:
-        return f"Ports below 1024 need root, and {port} is one. {_choose(8000)}"
+def refused(host: str, port: int, also: str, error: OSError) -> str:
+    """Why the port cannot be had, and what to do."""
+    if error.errno == errno.EACCES and port < 1024:
+        return f"Ports below 1024 need root, and {port} is one. {_choose(8000, also)}"
     if error.errno == errno.EADDRINUSE:
-        return f"Port {port} on {host} is not free ({error.strerror}). {_choose(_next_free(host, port))}"
-    return f"This machine cannot listen on {host}, port {port} ({error.strerror}). Choose another address: --host"
+        return f"Port {port} on {host} is not free ({error.strerror}). {_choose(_next_free(host, port), also)}"
+    return f"This machine cannot listen on {host}, port {port} ({error.strerror}). Choose others: --host, --port"
 
 
-def _choose(port: int) -> str:
-    return f"Choose another: --port {port}, or make demo PORT={port}"
+def _choose(port: int, also: str) -> str:
+    return f"Choose another: --port {port}" + (f", or {also}{port}" if also else "")
 
 
 def _next_free(host: str, port: int) -> int:
@@ -87,11 +95,10 @@ def run(
         server_header=False,
         log_config=None,
         timeout_graceful_shutdown=GRACE,
-        backlog=2048,
+        backlog=BACKLOG,
     )
     # uvicorn raises a signal that ended it once more when it is done: SIGTERM, too, must let the caller clean up.
     stop_cleanly()
-    listening.listen(2048)
     threading.Thread(target=_announce, args=(listening.getsockname()[:2], ready), daemon=True).start()
     if workers > 1:
         Multiprocess(config, sockets=[listening]).run()
