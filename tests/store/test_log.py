@@ -14,6 +14,7 @@ from tests.store.story import Story, X, Y
 from tests.store.test_log_properties import check_log
 from tests.store.words import ISAC
 
+from isac.policy.release import Notice
 from isac.store import database, facts, log, migrations
 from isac.store.facts import By, Subject
 
@@ -67,6 +68,28 @@ def test_what_changes_nothing_leaves_no_line_in_the_audit(postgres: str, places:
         await story.release(1, "us-oh", of=ISAC, stix_id=Y)
         assert await world.move_node("us-oh-39049", "us-oh-39035", "us-oh") == "accept"
         assert await lines() == ["release", "withdraw", "withdraw"]
+        await world.close()
+
+    uvloop.run(tell())
+
+
+def test_a_node_that_moves_ends_its_notices_without_comparing_them(
+    postgres: str, places: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of them, compared with each other, would keep the log locked for seconds."""
+
+    def compared(one: Notice, other: object) -> bool:
+        raise AssertionError(f"{one} is compared with {other}")
+
+    async def tell() -> None:
+        world = await store_world(postgres, places)
+        story = Story(world)
+        for stix_id in (X, Y):
+            await story.release(1, "us-oh-39049", stix_id=stix_id)
+            await story.withdraw("us-oh-39049", stix_id=stix_id)
+        monkeypatch.setattr(Notice, "__eq__", compared)
+        assert await world.move_node("us-oh-39049", "us-oh-39035", "us-oh") == "accept"
+        assert await world.standing("us-oh-39049") == 0
         await world.close()
 
     uvloop.run(tell())

@@ -298,7 +298,7 @@ async def move(conn: Connection, old: Audience, new: Audience, by: By, limit: in
         # As if each producer of a row there had lost a grant there.
         change.lost += [Grant(0, row.producer, old) for row in change.facts.rows if row.audience.pk == old.pk]
         over += [notice for notice in change.facts.notices if notice.audience.pk == old.pk]
-        rest = tuple(notice for notice in change.facts.notices if notice not in over)
+        rest = tuple(notice for notice in change.facts.notices if notice.audience.pk != old.pk)
         change.facts = dataclasses.replace(change.facts, notices=rest)
     if changes:
         await audit.record(conn, by.actor, "move", f"{old.code} to {new.code}", by.reason, by.at)
