@@ -193,12 +193,11 @@ ALTER TABLE held ALTER raw SET STORAGE EXTERNAL;
 
 CREATE TABLE pendings (
   submission bigint NOT NULL REFERENCES submissions,
-  held bigint NOT NULL REFERENCES held ON DELETE CASCADE,
+  held bigint NOT NULL REFERENCES held,
   count integer NOT NULL,
   reason text NOT NULL,
   PRIMARY KEY (submission, held)
 );
-CREATE INDEX pendings_held ON pendings (held);
 """
 
 LOG = """
@@ -303,13 +302,13 @@ GRANT EXECUTE ON FUNCTION release_batch TO isac_app;
 GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO isac_app;
 GRANT INSERT ON audiences, jurisdictions, organizations, group_members, collections, keys, audit, producers, submissions,
   objects, versions, grants, waiting, notices, held, pendings TO isac_app;
-GRANT UPDATE ON jurisdictions, organizations, submissions TO isac_app;
+GRANT UPDATE ON jurisdictions, submissions TO isac_app;
 GRANT UPDATE (revoked_at) ON keys TO isac_app;
 GRANT UPDATE (stix_id) ON objects TO isac_app;  -- never updated: FOR UPDATE asks for the right
 GRANT UPDATE (expired, deleted, publisher) ON versions TO isac_app;
 GRANT UPDATE (without) ON grants TO isac_app;
 GRANT UPDATE (digest) ON held TO isac_app;  -- never changed: ON CONFLICT locks by it
 GRANT UPDATE (count) ON pendings TO isac_app;
-GRANT DELETE ON grants, waiting, notices, held, group_members TO isac_app;
+GRANT DELETE ON grants, waiting, notices TO isac_app;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO isac_app;
 """

@@ -87,6 +87,18 @@ class Reader:
         code: str = self._run(work())
         return code
 
+    def waiting(self) -> tuple[int, int]:
+        """How many objects wait, and how many lines of pending they have in a status."""
+
+        async def work() -> tuple[int, int]:
+            async with self._pool.connection() as conn:
+                query = "SELECT (SELECT count(*) FROM held), (SELECT count(*) FROM pendings)"
+                ((held, pending),) = await facts.fetch(conn, query)
+            return held, pending
+
+        counts: tuple[int, int] = self._run(work())
+        return counts
+
     def stored(self, *, history: bool = False, code: str = "us") -> list[dict[str, Any]]:
         async def work() -> list[bytes]:
             async with self._pool.connection() as conn:
@@ -270,28 +282,38 @@ def test_a_vulnerability_that_was_revoked_returns_too(reader: Reader) -> None:
     assert reader.take_in(rows, feed).outcome.counts == Counts(repeated=1)
 
 
+def relayed(**more: Any) -> bytes:
+    found = {
+        "type": "tool",
+        "spec_version": "2.1",
+        "id": "tool--00000000-0000-4000-8000-000000000001",
+        "created_by_ref": PRODUCER,
+        "created": "2026-01-01T00:00:00.000Z",
+        "modified": "2026-01-01T00:00:00.000Z",
+        "name": "a name",
+    }
+    return orjson.dumps(found | more)
+
+
+def test_what_waits_is_written_once_however_often_its_feed_brings_it(reader: Reader) -> None:
+    odd = relayed(object_marking_refs=["marking-definition--00000000-0000-4000-8000-000000000002"])
+
+    for _ in range(2):
+        assert reader.take_in(odd).outcome.counts == Counts(held=1)
+        assert reader.waiting() == (1, 0)
+
+
 def test_what_was_withdrawn_comes_back_by_the_isac_and_not_by_its_source(reader: Reader) -> None:
-    relayed = orjson.dumps(
-        {
-            "type": "tool",
-            "spec_version": "2.1",
-            "id": "tool--00000000-0000-4000-8000-000000000001",
-            "created_by_ref": PRODUCER,
-            "created": "2026-01-01T00:00:00.000Z",
-            "modified": "2026-01-01T00:00:00.000Z",
-            "name": "a name",
-        }
-    )
-    assert reader.take_in(relayed).outcome.counts == Counts(accepted=1)
+    assert reader.take_in(relayed()).outcome.counts == Counts(accepted=1)
     reader.deed("tool--00000000-0000-4000-8000-000000000001", log.withdraw, "us")
 
-    again = reader.take_in(relayed).outcome
+    again = reader.take_in(relayed()).outcome
     assert (again.counts, again.pendings[0]["message"]) == (
         Counts(held=1),
         "This object was withdrawn; an analyst has to decide whether it comes back.",
     )
     assert [each["type"] for each in reader.stored()] == ["note"]
-    assert reader.take_in(relayed, source="Election ISAC").outcome.counts == Counts(accepted=1)
+    assert reader.take_in(relayed(), source="Election ISAC").outcome.counts == Counts(accepted=1)
     assert [each["type"] for each in reader.stored()] == ["tool"]
 
 

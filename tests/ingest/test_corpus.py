@@ -62,7 +62,7 @@ class Town:
             return {
                 name: conn.execute(query.format(sql.Identifier(database.SCHEMA, name))).fetchall()[0][0]
                 for name in names
-                if name not in ("submissions", "pendings", "audit")
+                if name not in ("submissions", "audit")
             }
 
 

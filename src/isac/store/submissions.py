@@ -1,7 +1,8 @@
 """Submissions: one hand-over by anyone, and what became of its objects (TAXII 2.1 §4.3, the status resource).
 
 Counts are kept as batches commit; the lines of the report are written when all is taken in. What is held stays pending
-until it is judged, in the status of every submission that it came in.
+until it is judged, in the status of every submission that a key handed in. Nobody asks for the status of what an
+operator reads, and a feed brings the same each hour.
 """
 
 import uuid
@@ -162,7 +163,7 @@ class Holding:
 
 
 async def hold(conn: Connection, pk: int, audience: int, holdings: Sequence[Holding], at: datetime) -> None:
-    """Keep objects until an analyst judges them: the same bytes once, and pending in each submission that has them."""
+    """Keep objects until an analyst judges them: the same bytes once, and pending in each key's submission of them."""
     ordered = sorted(holdings, key=lambda holding: holding.digest)  # so that two of these never wait for each other
     async with conn.cursor() as cursor:
         await cursor.executemany(
@@ -171,10 +172,11 @@ async def hold(conn: Connection, pk: int, audience: int, holdings: Sequence[Hold
                  INSERT INTO held (digest, submission, audience, stix_id, version, type, rule, reason, held_at, raw)
                  VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
                  ON CONFLICT (audience, digest) DO UPDATE SET digest = excluded.digest RETURNING pk)
-               INSERT INTO pendings (submission, held, count, reason) SELECT %s, pk, 1, %s FROM kept
+               INSERT INTO pendings (submission, held, count, reason)
+               SELECT s.pk, kept.pk, 1, %s FROM kept, submissions s JOIN keys k ON k.key_id = s.actor WHERE s.pk = %s
                ON CONFLICT (submission, held) DO UPDATE SET count = pendings.count + 1""",
             [
-                (h.digest, pk, audience, h.stix_id, h.version, h.type, h.rule, h.reason, at, h.raw, pk, h.reason)
+                (h.digest, pk, audience, h.stix_id, h.version, h.type, h.rule, h.reason, at, h.raw, h.reason, pk)
                 for h in ordered
             ],
         )

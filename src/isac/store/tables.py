@@ -253,15 +253,14 @@ held = Table(
 pendings = Table(
     "pendings",
     metadata,
-    # every submission that what is held came in, the first as well: all of them follow its judgement
+    # every submission of a key's that what is held came in, the first as well; nobody asks for the status of others
     Column("submission", ForeignKey("submissions.pk")),
-    Column("held", ForeignKey("held.pk", ondelete="CASCADE")),
+    Column("held", ForeignKey("held.pk")),
     # how many of the submission's objects these bytes are
     _must("count", Integer),
     # as this submission may know it, which another organization's may not
     _must("reason", Text),
     PrimaryKeyConstraint("submission", "held"),
-    Index("pendings_held", "held"),
 )
 
 log = Table(
