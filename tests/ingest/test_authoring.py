@@ -55,7 +55,7 @@ class Reader:
     ) -> tuple[list[bytes], list[Unreadable]]:
         async def work() -> tuple[list[bytes], list[Unreadable]]:
             async with self._pool.connection() as conn:
-                return await author(conn, listed, producer=PRODUCER, source=source, tlp=tlp, now=NOW)
+                return await author(conn, listed, producer=PRODUCER, source=source, tlp=tlp, default=TLP.GREEN, now=NOW)
 
         made: tuple[list[bytes], list[Unreadable]] = self._run(work())
         return made
@@ -177,6 +177,13 @@ def test_a_list_for_an_organization_is_for_it_alone_unless_somebody_names_a_mark
 
     made = [each["object_marking_refs"] for each in reader.stored(code=code)]
     assert made == [markings.refs(tlp) for tlp in (TLP.AMBER_STRICT, TLP.GREEN, TLP.GREEN)]
+
+
+def test_a_feed_marks_the_stix_that_comes_unmarked(reader: Reader) -> None:
+    feed = TABLE_FEED.model_copy(update={"format": "stix", "tlp": TLP.CLEAR})
+    reader.take_in(relayed(), feed, to="public")
+
+    assert [each["type"] for each in reader.stored(code="public")] == ["tool"]
 
 
 def test_a_list_for_an_organization_too_is_not_taken_from_the_nation(reader: Reader) -> None:

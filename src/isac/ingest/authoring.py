@@ -41,7 +41,7 @@ async def author(
     producer: str,
     source: str,
     tlp: TLP | None,
-    default: TLP = TLP.GREEN,
+    default: TLP,
     now: datetime,
 ) -> tuple[list[bytes], list[Unreadable]]:
     """Indicators (of a CVE id: vulnerabilities) for the values that can be read, each value once, and what cannot be.

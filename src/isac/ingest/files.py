@@ -119,6 +119,8 @@ async def ingest(
     """
     if feed is not None and not feed.redistribute:
         raise Invalid(f"Feed {feed.name}: its terms forbid redistribution (redistribute = false); it is not released.")
+    if tlp is None and feed is not None:
+        tlp = feed.tlp
     read: list[bytes] | Iterator[Found | Unreadable] | None = payload.pieces
     if read is None:
         read = await asyncio.to_thread(_read, payload.data, feed)
@@ -135,7 +137,7 @@ async def ingest(
                 read,
                 producer=isac.identity,
                 source=source,
-                tlp=feed.tlp if tlp is None and feed is not None else tlp,
+                tlp=tlp,
                 default=default_tlp(collection.own),
                 now=times.now(),
             )
@@ -164,6 +166,4 @@ async def run_feed(
         asking = await members.source(conn, feed.name)
         collection = await members.shelf(conn, feed.audience)
     payload = Payload(feed.name, data)
-    return await ingest(
-        pool, payload, collection, asking, feed.name, feed=feed, tlp=feed.tlp, sample=feed.sample, progress=progress
-    )
+    return await ingest(pool, payload, collection, asking, feed.name, feed=feed, sample=feed.sample, progress=progress)
