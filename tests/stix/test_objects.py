@@ -372,6 +372,8 @@ def test_s_60_classified_data_is_refused() -> None:
     assert "classified" in refusal(make("marking-definition", "definition", "definition_type", extensions=acs))
     assert "banner" in refusal(make(description="SECRET//NOFORN\nbe careful"))
     assert "banner" in refusal(raw(description="x").replace(b'"x"', b'"TOP SECRET\\/\\/SI\\/\\/NOFORN"'))
+    for escaped in (rb"\u0053ECRET//NOFORN", rb"\u0028S//NF) a line"):
+        assert "banner" in refusal(raw(description="x").replace(b'"x"', b'"' + escaped + b'"'))
     accept(raw(description="the secret of example.com//x, SECRET sauce"))
 
 
