@@ -26,6 +26,7 @@ from typing import NamedTuple
 from isac.errors import Surroundings
 
 INSTALLS = {16: "pginstall", 18: "pginstall18"}  # 16.14 and 18.4 in the wheel 0.6.0
+MAJOR = 18  # that runs unless somebody names another
 ENV = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}  # the caller's LANG, PG* and LD_* must not decide
 ROOFS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - short, since a socket's path holds 107 bytes; the first that lets us
 OUT = "give ISAC_DATABASE_URL to use another PostgreSQL"
@@ -86,7 +87,7 @@ class _Postmaster(NamedTuple):
     moved: bool  # its folder, since the start; but it writes pg_control by the absolute name
 
 
-def start(home: Path, settings: Mapping[str, str] = {}, major: int = 18) -> Server:
+def start(home: Path, settings: Mapping[str, str] = {}, major: int = MAJOR) -> Server:
     """Adopt the server that runs on `home`, or start one; make its data the first time.
 
     `settings` are for a server that is started here, an adopted one keeps its own. The server outlives this process.
@@ -120,7 +121,7 @@ def lent(home: Path) -> Iterator[Server]:
         finally:
             with suppress(BlockingIOError):  # somebody uses it still
                 fcntl.flock(share, fcntl.LOCK_EX | fcntl.LOCK_NB)  # whoever comes now waits, and starts it anew
-                _stop(home, [18])
+                _stop(home, [MAJOR])
 
 
 def stop(home: Path) -> None:
