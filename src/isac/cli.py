@@ -275,7 +275,7 @@ def ingest(
     name = source or (definition.name if definition else None)
     if name is None:
         raise Invalid("Say who it comes from: --source NAME")
-    marking = _tlp(tlp) if tlp else definition.tlp if definition else None
+    marking = _tlp(tlp) if tlp else None
     sampled = sample or bool(definition and definition.sample)
     report = _Report()
 

@@ -22,10 +22,7 @@ from isac.policy.screen import Survey, default_tlp
 from isac.stix.markings import TLP
 from isac.store import audit, facts, log, submissions
 from isac.store.database import Connection, Pool
-from isac.store.submissions import Counts, Holding
-
-#: longer lists are left out of the status, whose counts stay exact
-LINES = 10_000
+from isac.store.submissions import LINES, Counts, Holding
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,5 +210,5 @@ def _refused(judged: Iterable[tuple[Arrival, Admission]], now: datetime) -> list
 
 
 def _report(outcome: Outcome) -> dict[str, Any]:
-    lists = {"successes": outcome.successes, "failures": outcome.failures, "pendings": outcome.pendings}
+    lists = {"successes": outcome.successes, "failures": outcome.failures}
     return {name: lines for name, lines in lists.items() if 0 < len(lines) <= LINES}

@@ -20,7 +20,7 @@ from isac.store.database import Connection
 from isac.store.facts import as_uuid, fetch
 
 #: longer lists are left out, as they are of a report
-_LINES = 10_000
+LINES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,7 @@ async def count(conn: Connection, pk: int, counts: Counts) -> None:
 
 
 async def complete(conn: Connection, pk: int, report: dict[str, Any], at: datetime) -> None:
-    """Close a submission with the lines of its status; those of what is pending are in `pendings`."""
-    report = {name: lines for name, lines in report.items() if name != "pendings"}
+    """Close a submission with the lines of its status, but for those of what is pending: they are in `pendings`."""
     await conn.execute(
         "UPDATE submissions SET completed_at = %s, report = %s WHERE pk = %s", (at, orjson.dumps(report), pk)
     )
@@ -110,7 +109,7 @@ async def status(conn: Connection, public_id: str, asking: Actor) -> Status:
         pending=pending,
         successes=_whole(lines.get("successes"), success),
         failures=_whole(lines.get("failures"), failure),
-        pendings=_whole(await _pendings(conn, pk, received_at), pending) if pending <= _LINES else None,
+        pendings=_whole(await _pendings(conn, pk, received_at), pending) if pending <= LINES else None,
     )
 
 
