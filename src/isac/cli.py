@@ -75,7 +75,7 @@ def main() -> NoReturn:
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that answer.")] = None,
 ) -> None:
     """Serve TAXII 2.1.
@@ -110,7 +110,7 @@ def migrate() -> None:
 
 
 @app.command("demo")
-def run_demo(port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000) -> None:
+def run_demo(port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000) -> None:
     """Try it: a server with 1,150 invented members and sample feeds, and commands to paste.
 
     Example: isac demo --port 8001
@@ -125,7 +125,7 @@ def run_demo(port: Annotated[int, typer.Option(help="Port to listen on.")] = 800
 def run_sandbox(
     env: Annotated[Path, typer.Option(help="File to write the shell variables to.")],
     workers: Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1,
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 is any free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 is any free one.")] = 0,
 ) -> None:
     """Serve four empty collections from a throw-away database, for testing a TAXII client or server tool.
 

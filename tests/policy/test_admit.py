@@ -95,7 +95,7 @@ def test_that_an_object_stands_wider_is_told_to_whom_it_stands_before(
     grants = tuple(Grant(ordinal, VENDORS, audience) for ordinal, audience in enumerate(stands))
     publisher = who.organization if rules else VERSION.publisher
     facts = Facts(versions=(replace(VERSION, publisher=publisher),), grants=grants)
-    poster = Poster(who, frozenset({OURS}), frozenset({who.organization}))
+    poster = Poster(who, frozenset({OURS}), frozenset({who.organization}), source=False)
     found = admit(ARRIVAL._replace(modified=2), VENDORS, facts, HARMONY, poster, member=False, same=None)
     assert (found.move, found.rule, found.rules) == (Move.HOLD, rule, rules)
     assert ("wider audience" in found.reason) == (rule == "newer version")
@@ -103,5 +103,5 @@ def test_that_an_object_stands_wider_is_told_to_whom_it_stands_before(
 
 def test_the_sandbox_holds_nothing() -> None:
     facts = Facts(versions=(VERSION,), notices=(Notice(1, 2, US),))
-    poster = replace(Poster(SUBMITTER, frozenset(), frozenset(), source=True), free=True)
+    poster = Poster(SUBMITTER, frozenset(), frozenset(), source=True, free=True)
     assert admit(ARRIVAL, VENDORS, facts, US, poster, member=False, same=True).move is Move.GRANT

@@ -59,11 +59,6 @@ async def furnish(url: str) -> None:
                VALUES (%s, %s, 'ISAC', 'isac', '')""",
             (pks["org-b"], _identity(ISAC)),
         )
-        await conn.execute(
-            """INSERT INTO organizations (audience, identity, name, kind, contact_email)
-               VALUES (%s, %s, 'feed', 'source', '')""",
-            (pks["org-a"], _identity(FEED)),
-        )
 
 
 async def _add_place(conn: Connection, name: str, kind: str, parent: str | None, *, frozen: bool = False) -> int:
@@ -165,8 +160,7 @@ class StoreWorld:
     async def _poster(self, name: str) -> Poster:
         own = (await facts.producers(self.conn, [_identity(name)]))[_identity(name)]
         nobody = Scope(frozenset(), None, everything=False)
-        ours = await facts.fetch(self.conn, "SELECT pk FROM organizations WHERE identity = %s", (_identity(name),))
-        organization = ours[0][0] if name == FEED else -own
+        organization = -own
         actor = Actor(0, name, organization, _identity(name), Role.POLLER, None, -1, frozenset(), nobody)
         if name in (ISAC, FEED):
             scope = Scope(frozenset(), None, everything=True)
@@ -182,7 +176,7 @@ class StoreWorld:
         # Everybody speaks for the ISAC here: that one may not speak for other members is no matter of the log.
         _, _, isac = await facts.isac(self.conn)
         organizations = frozenset({organization, isac})
-        return Poster(actor, frozenset({own}), organizations)
+        return Poster(actor, frozenset({own}), organizations, source=name == FEED)
 
     async def widen(self, stix_id: str, producer: str, to: str) -> Verdict:
         """The case means a node on the object's path; the store's deed is for any audience."""

@@ -136,7 +136,7 @@ async def work(pool: Pool) -> int:
         asking = await members.steward(conn)
         places = {code: (await members.shelf(conn, code)).own for code in PLACES}
         isac, _, organization = await facts.isac(conn)
-    poster = Poster(asking, frozenset({isac}), frozenset({organization}))
+    poster = Poster(asking, frozenset({isac}), frozenset({organization}), source=False)
     return sum(await asyncio.gather(*(write(pool, number, places, poster) for number in range(WRITERS))))
 
 

@@ -122,7 +122,8 @@ async def _poster(conn: Connection, asking: Actor, *, free: bool) -> Poster:
         producer, _, organization = await facts.isac(conn)
         producers.add(producer)
         organizations.add(organization)
-    return Poster(asking, frozenset(producers), frozenset(organizations), free)
+    source = await facts.is_source(conn, asking.organization)
+    return Poster(asking, frozenset(producers), frozenset(organizations), source=source, free=free)
 
 
 _MARKING = re.compile(r"marking-definition--[0-9a-f-]{36}")

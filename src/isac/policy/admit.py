@@ -43,10 +43,10 @@ class Poster:
     producers: frozenset[int]
     #: the organizations behind them
     organizations: frozenset[int]
+    #: it hands in what a source lists, by itself: whatever its role, nobody here has looked
+    source: bool
     #: the sandbox's: no ownership, no TLP gate, nothing waits
     free: bool = False
-    #: it hands in what a source lists, by itself: whatever its role, nobody here has looked
-    source: bool = False
 
     def may_release(self, audience: Audience) -> bool:
         return self.free or may_release(self.actor, audience)

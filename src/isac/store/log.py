@@ -59,9 +59,6 @@ async def weigh(conn: Connection, arrivals: Sequence[Arrival], audience: Audienc
     creators = await facts.creators(conn, {arrival.producer for arrival in arrivals})
     changes = await facts.lock(conn, [arrival.stix_id for arrival in arrivals])
     same = await facts.compare(conn, arrivals, changes, creators)
-    if any(change.facts.notices for change in changes.values()):
-        source = await facts.is_source(conn, poster.actor.organization)
-        poster = dataclasses.replace(poster, source=source)
     weighed = Weighed([], changes, [])
     #: of ids that nobody has used, by all that it hangs on
     unknown: dict[tuple[int, bool, bool, bool], Admission] = {}
