@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -220,8 +221,9 @@ def test_a_stix_file_is_taken_in(isac: Terminal) -> None:
     first = isac("ingest", file, "--to", "us-oh", "--source", "a vendor")
     second = isac("ingest", file, "--to", "us-oh", "--source", "a vendor")
 
-    assert (first.returncode, first.stdout) == (0, "accepted 1, held 0, refused 0, repeated 0\n")
-    assert (second.returncode, second.stdout) == (0, "accepted 0, held 0, refused 0, repeated 1\n")
+    assert (first.returncode, first.stdout.splitlines()[0]) == (0, "accepted 1, held 0, refused 0, repeated 0")
+    assert (second.returncode, second.stdout.splitlines()[0]) == (0, "accepted 0, held 0, refused 0, repeated 1")
+    assert first.stdout.splitlines()[1:] == ["  for us-oh, Ohio"]
 
 
 def test_what_is_held_or_refused_is_reported_and_listed(isac: Terminal, people: dict[str, Person]) -> None:
@@ -235,10 +237,9 @@ def test_what_is_held_or_refused_is_reported_and_listed(isac: Terminal, people: 
     assert done.stdout.startswith("accepted 0, held 1, refused 1, repeated 0\n")
     assert "1 held: TLP:RED may not go to this collection" in done.stdout
     assert f"such as {wrong['id']}" in done.stdout
-    (line,) = [line for line in listed.stdout.splitlines() if str(TOOL["id"]) in line]
-    assert "a vendor" in line
-    assert "TLP:RED" in line
-    assert listed.stdout.endswith("1 held: 1 tlp.\n")
+    assert str(TOOL["id"]) in listed.stdout
+    assert "for us, from a vendor; rule tlp: TLP:RED may not go" in listed.stdout
+    assert "1 held: 1 tlp.\n" in listed.stdout
 
 
 def test_a_list_and_files_that_cannot_be_read(isac: Terminal) -> None:
@@ -284,7 +285,35 @@ def test_a_list_that_is_taken_whole_ends_with_zero(isac: Terminal) -> None:
     isac.file("list.txt", "results.example\n192.0.2.7\n")
     done = isac("ingest", "list.txt", "--to", "us", "--source", "a list", "--sample", "--tlp", "clear")
 
-    assert (done.returncode, done.stdout) == (0, "accepted 2, held 0, refused 0, repeated 0\n")
+    said = "accepted 2, held 0, refused 0, repeated 0\n  for us, United States\n"
+    assert (done.returncode, done.stdout) == (0, said)
+
+
+def test_a_stricter_marking_says_from_whom_it_takes(isac: Terminal) -> None:
+    isac.file("list.txt", "polls.example\n192.0.2.8\n")
+    isac("ingest", "list.txt", "--to", "us-oh", "--source", "Src A", "--sample")
+    codes = {line.split()[0] for line in isac("members", "list").stdout.splitlines()[1:]}
+    code = min(code for code in codes if code.startswith("org-"))
+    done = isac("ingest", "list.txt", "--to", code, "--source", "src a", "--sample", "--tlp", "amber+strict")
+
+    assert "  2 taken away from us-oh, where the new marking does not let them be\n" in done.stdout
+
+
+def test_what_is_no_text_is_not_read_as_a_list(isac: Terminal) -> None:
+    isac.file("list.zip", b"PK\3\4\0\0\0\0")
+    done = isac("ingest", "list.zip", "--to", "us", "--source", "a list")
+
+    assert "not read: list.zip: is no text. Unpack a ZIP file first" in done.stdout
+    assert done.returncode == 1
+
+
+def test_documentation_addresses_name_the_way_to_try_them(isac: Terminal) -> None:
+    isac.file("list.txt", "192.0.2.9\n")
+    assert "--sample" in isac("ingest", "list.txt", "--to", "us", "--source", "a list").stdout
+
+
+def test_the_version(isac: Terminal) -> None:
+    assert re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+\n", isac("--version").stdout)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ What serves or migrates is imported by the commands that do it: FastAPI and Alem
 import contextlib
 import csv
 import gc
+import importlib.metadata
 import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -17,7 +18,7 @@ import typer
 import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column, Table
+from rich.table import Table
 
 from isac import logs, times
 from isac.config import Settings
@@ -51,6 +52,22 @@ app.add_typer(members_app, name="members")
 app.add_typer(keys_app, name="keys")
 app.add_typer(triage_app, name="triage")
 app.add_typer(schemas_app, name="schemas")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        out.print(importlib.metadata.version("isac"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """The sharing server of an election ISAC."""
+
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen and change nothing.")]
 
@@ -198,6 +215,23 @@ def import_members(file: Path, dry_run: DryRun = False) -> None:
         err.print(f"{known} are there already and were left alone. A key for one of them: isac keys create NAME")
 
 
+@members_app.command("list")
+def list_members() -> None:
+    """List all organizations with the codes that `isac ingest --to` takes.
+
+    Example: isac members list
+    """
+
+    async def work(pool: Pool) -> list[tuple[str, str, str, str]]:
+        async with pool.connection() as conn:
+            return await members.codes(conn)
+
+    table = Table("code", "name", "kind", "jurisdiction", box=None)
+    for row in _with_database(work):
+        table.add_row(*row)
+    out.print(table)
+
+
 @keys_app.command("create")
 def create_key(
     organization: Annotated[str, typer.Argument(help="The organization's name.")],
@@ -283,6 +317,7 @@ def ingest(
         async with pool.connection() as conn, conn.transaction():
             collection = await members.shelf(conn, to)
             asking = await members.source(conn, name)
+        report.where = f"{collection.own.code}, {collection.title}"
         for payload in _payloads(paths, definition, report):
             await one(pool, payload, collection, asking)
 
@@ -326,13 +361,13 @@ def list_held(limit: Annotated[int, typer.Option(min=1, help="At most so many.")
             return await submissions.held(conn, limit), await submissions.held_reasons(conn)
 
     rows, reasons = _with_database(work)
-    table = Table(Column("object", no_wrap=True), "for", "from", "held", "rule", "why", box=None)
     for _, held in rows:
-        when = f"{held.held_at:%Y-%m-%d %H:%M}"
-        table.add_row(held.stix_id, held.audience, held.source, when, held.rule, held.reason)
-    out.print(table)
+        out.print(f"{held.held_at:%Y-%m-%d %H:%M}  {held.stix_id}", markup=False)
+        out.print(f"  for {held.audience}, from {held.source}; rule {held.rule}: {held.reason}", markup=False)
     total = sum(number for _, number in reasons)
     out.print(f"{total} held: {', '.join(f'{number} {rule}' for rule, number in reasons) or 'nothing waits'}.")
+    if total:
+        out.print("No command judges them yet. What an analyst hands in with a key of his own is his decision.")
 
 
 @schemas_app.command("build")
@@ -357,11 +392,15 @@ class _Report:
     def __init__(self) -> None:
         self.counts = Counts()
         self.unread: list[str] = []
+        self.taken: Counter[str] = Counter()
+        #: the audience, by its code and its name
+        self.where = ""
         self.reasons: Counter[tuple[str, str]] = Counter()
         self.examples: dict[tuple[str, str], str] = {}
 
     def add(self, reading: files.Reading) -> None:
         self.counts += reading.outcome.counts + Counts(refused=len(reading.problems))
+        self.taken += reading.outcome.taken
         for verdict, lines in (("refused", reading.outcome.failures), ("held", reading.outcome.pendings)):
             for line in lines:
                 self._note(verdict, line["message"], line["id"])
@@ -377,11 +416,16 @@ class _Report:
         out.print(
             f"accepted {counts.accepted}, held {counts.held}, refused {counts.refused}, repeated {counts.repeated}"
         )
+        out.print(f"  for {self.where}", markup=False)
+        for code, number in self.taken.items():
+            out.print(f"  {number} taken away from {code}, where the new marking does not let them be", markup=False)
         for (verdict, reason), number in self.reasons.most_common(20):
             out.print(f"  {number} {verdict}: {reason}", markup=False)
             out.print(f"      such as {self.examples[verdict, reason]}", markup=False)
         if len(self.reasons) > 20:
             out.print(f"  and {len(self.reasons) - 20} more reasons")
+        if any("reserved for documentation" in reason for _, reason in self.reasons):
+            out.print("  To try it with such addresses: --sample")
         for reason in self.unread:
             out.print(f"  not read: {reason}", markup=False)
 

@@ -158,6 +158,8 @@ def _print(out: Console, address: str, keys: dict[str, tuple[str, str]], counts:
             f"feed {name}: {count.accepted} accepted, {count.held} held, {count.refused} refused, "
             f"{count.repeated} there already"
         )
+    if any(count.held or count.refused for count in counts.values()):
+        out.print("(What is held and refused is in the samples on purpose: isac triage list shows what is held.)")
     python = sys.executable
     for code, (_, words) in _SAMPLES.items():
         key_id, secret = keys[code]

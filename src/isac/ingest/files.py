@@ -30,6 +30,8 @@ MAX_BYTES = 1024 * 1024 * 1024
 LARGE = 5_000
 _GZIP = b"\x1f\x8b"
 _TAR, _TAR_AT = b"ustar", 257
+#: where a zero byte shows that a file is no text
+_HEAD = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,8 @@ def _read(data: bytes, feed: Feed | None) -> list[bytes] | Iterator[Found | Unre
         return feeds.read(feed, data)
     if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b"<"):
         return stix.split(data)
+    if b"\0" in data[:_HEAD]:
+        raise Invalid("is no text. Unpack a ZIP file first, and save a document as plain text (UTF-8).")
     return text.read(data)
 
 

@@ -6,6 +6,7 @@ costs its batch. A batch is one transaction of at most 2,000 objects, each id at
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ class Outcome:
     successes: list[dict[str, str]] = field(default_factory=list)
     failures: list[dict[str, str]] = field(default_factory=list)
     pendings: list[dict[str, str]] = field(default_factory=list)
+    #: codes of the audiences from which a stricter marking took objects, and how many
+    taken: Counter[str] = field(default_factory=Counter)
 
 
 async def take_in(
@@ -171,9 +174,10 @@ async def _write(
         if holdings:
             await submissions.hold(conn, pk, audience.pk, holdings, now)
         await submissions.count(conn, pk, counts)
-        await log.put(conn, weighed, audience, poster, by, pk)
+        taken = await log.put(conn, weighed, audience, poster, by, pk)
     progress(batch.count)
     outcome.counts += counts
+    outcome.taken.update(lost.code for lost in taken)
     if len(outcome.failures) <= LINES:
         outcome.failures += failures
     if len(outcome.pendings) <= LINES:

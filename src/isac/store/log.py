@@ -86,8 +86,11 @@ async def weigh(conn: Connection, arrivals: Sequence[Arrival], audience: Audienc
 
 async def put(
     conn: Connection, weighed: Weighed, audience: Audience, poster: Poster, by: By, submission: int | None = None
-) -> None:
-    """Write what was weighed: versions, grants, rows. What is held or refused is not stored here."""
+) -> list[Audience]:
+    """Write what was weighed: versions, grants, rows. What is held or refused is not stored here.
+
+    Answers the audience of each notice, from which a stricter marking took an object.
+    """
     moving = [entry for entry in weighed.judged if entry[3].move not in _STILL or entry[3].rules]
     fresh = [entry for entry in moving if entry[3].move is Move.RELEASE and entry[1].facts is facts.NOTHING]
     await facts.add_fresh(conn, fresh, audience, poster, by, submission)
@@ -108,7 +111,7 @@ async def put(
     new = [(c, producer, v.version) for _, c, producer, v in judged if v.move in (Move.RELEASE, Move.GRANT)]
     await facts.add_grants(conn, new, audience, by)
     # In the order of their coming: clients want markings and identities before what names them.
-    await _settle(conn, [change for _, change, _, _ in moving], by)
+    return await _settle(conn, [change for _, change, _, _ in moving], by)
 
 
 #: verdicts that change no facts
@@ -314,8 +317,11 @@ async def _settle(
     *,
     notices: bool = True,
     more_leaving: Iterable[tuple[int, bool]] = (),
-) -> None:
-    """Settle each changed object and write the log: ends, notices, new rows, each audience's rows in one block."""
+) -> list[Audience]:
+    """Settle each changed object and write the log: ends, notices, new rows, each audience's rows in one block.
+
+    Answers the audience of each notice.
+    """
     leaving, puts = list(more_leaving), list[Put]()
     told: list[tuple[Change, Audience, TLP]] = []
     over: list[int] = []
@@ -349,6 +355,7 @@ async def _settle(
                 facts.numbers(put.ended for put in rows),
             ),
         )
+    return [audience for _, audience, _ in told]
 
 
 async def _grant_known(conn: Connection, change: Change, subject: Subject, audience: Audience, by: By) -> None:

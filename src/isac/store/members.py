@@ -88,7 +88,7 @@ async def keyholder(conn: Connection, key_id: str) -> Actor:
     """The actor of a key that stands, by its public half. Raises NotFound."""
     rows = await fetch(conn, _ACTOR, (key_id,))
     if not rows:
-        raise NotFound(f"No key {key_id} stands.")
+        raise NotFound(f"There is no key {key_id}, or it is revoked already; see isac keys list.")
     return _actor(rows[0])
 
 
@@ -337,6 +337,17 @@ async def organizations(conn: Connection) -> dict[str, int]:
     return dict(await fetch(conn, "SELECT lower(name), pk FROM organizations"))
 
 
+async def codes(conn: Connection) -> list[tuple[str, str, str, str]]:
+    """Code, name, kind and home (or "") of all organizations, by their codes' numbers."""
+    rows = await fetch(
+        conn,
+        """SELECT a.code, o.name, o.kind, coalesce(j.code, '')
+           FROM organizations o JOIN audiences a ON a.pk = o.audience
+           LEFT JOIN jurisdictions j ON j.audience = o.jurisdiction ORDER BY a.pk""",
+    )
+    return [(code, name, kind, home) for code, name, kind, home in rows]
+
+
 async def add_group(conn: Connection, name: str, members: Iterable[int], *, frozen: bool = False) -> int:
     """Make a group of organizations with its collection; answers its audience's database key.
 
@@ -398,7 +409,7 @@ async def revoke_key(conn: Connection, key_id: str, actor_name: str, at: datetim
         (at, key_id),
     )
     if not rows:
-        raise NotFound(f"No key {key_id} stands.")
+        raise NotFound(f"There is no key {key_id}, or it is revoked already; see isac keys list.")
     await audit.record(conn, actor_name, "revoke key", key_id, "", at)
 
 
