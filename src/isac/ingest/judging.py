@@ -110,18 +110,19 @@ class Judge:
         if self.free:
             # In the sandbox an id belongs to its collection, whatever creator the object names: the four are strangers.
             creator = f"{self.identity} {self.audience}"
+        # By place, which takes half the time; in the order of Arrival.
         return Arrival(
-            stix_id=seen.id,
-            type=seen.type,
-            producer=creator or self.identity,
-            anonymous=seen.created_by is None,
-            modified=seen.modified,
-            created=seen.created,
-            version=seen.version,
-            tlp=tlp_of(seen, self.known, self.default),
-            revoked=seen.revoked,
-            valid_until=seen.valid_until,
-            raw=seen.raw,
+            seen.id,
+            seen.type,
+            creator or self.identity,
+            seen.created_by is None,
+            seen.modified,
+            seen.created,
+            seen.version,
+            tlp_of(seen, self.known, self.default),
+            seen.revoked,
+            seen.valid_until,
+            seen.raw,
         )
 
     def _refuse(self, batch: Batch, piece: bytes, reason: str) -> None:

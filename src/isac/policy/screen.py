@@ -112,11 +112,12 @@ def trace(found: Survey, bodies: Iterable[dict[str, Any]], default: TLP) -> None
 
 def tlp_of(seen: Object, known: Survey, default: TLP) -> TLP:
     """The one TLP of a version, fixed at intake: its strictest marking; unmarked, its company or the default."""
-    implied = [known.implied[marking] for marking in seen.marking.others if marking in known.implied]
-    if seen.marking.tlp is not None:
-        implied.append(seen.marking.tlp)
-    if implied:
-        return max(implied)
+    own, others = seen.marking
+    if others:
+        implied = [known.implied[marking] for marking in others if marking in known.implied]
+        own = max(implied if own is None else [own, *implied], default=None)
+    if own is not None:
+        return own
     if seen.type in COMPANIONS:
         return TLP.CLEAR
     return known.tlp.get(seen.id, default)

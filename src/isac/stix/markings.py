@@ -92,11 +92,14 @@ class Marking(NamedTuple):
 
 
 UNMARKED = Marking(None)
+_ALONE = {stix_id: Marking(tlp) for stix_id, tlp in MARKINGS.items()}
 
 
 def in_force(body: dict[str, Any]) -> Marking:
     """The strictest TLP of the object and of any part of it (S-50): a part cannot be cut out, so it rules the whole."""
     ids = body.get("object_marking_refs", [])
+    if len(ids) == 1 and ids[0] in MARKINGS and "granular_markings" not in body:
+        return _ALONE[ids[0]]  # the usual case
     if "granular_markings" in body:
         ids = [*ids, *(part["marking_ref"] for part in body["granular_markings"] if "marking_ref" in part)]
     if not ids:

@@ -211,7 +211,12 @@ def _secrets(raw: bytes, body: dict[str, Any], type_name: str) -> None:
         if markings.classified(body):
             raise Invalid("the marking is for classified data, which may not come here: call the ISAC")
     # Plain searches first: few objects are read further. An escape may spell any letter of a banner.
-    hinted = b"SECRET" in raw or b"CONFIDENTIAL" in raw or b"\\u" in raw or (b"(" in raw and _PORTION.search(raw))
+    hinted = (
+        b"SECRET" in raw
+        or b"CONFIDENTIAL" in raw
+        or (b"\\" in raw and b"\\u" in raw)
+        or (b"(" in raw and _PORTION.search(raw))
+    )
     if hinted and any(markings.banner(text) for text in markings.strings(body)):
         raise Invalid("the text carries a classification banner; nothing classified may come here: call the ISAC")
 
