@@ -301,9 +301,11 @@ def test_a_stricter_marking_says_from_whom_it_takes(isac: Terminal) -> None:
 
 def test_what_is_no_text_is_not_read_as_a_list(isac: Terminal) -> None:
     isac.file("list.zip", b"PK\3\4\0\0\0\0")
-    done = isac("ingest", "list.zip", "--to", "us", "--source", "a list")
+    isac.file("empty.txt", " \n")
+    done = isac("ingest", "list.zip", "empty.txt", "--to", "us", "--source", "a list")
 
     assert "not read: list.zip: is no text. Unpack a ZIP file first" in done.stdout
+    assert "not read: empty.txt: is empty." in done.stdout
     assert done.returncode == 1
 
 

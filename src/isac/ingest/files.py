@@ -156,6 +156,8 @@ def _read(data: bytes, feed: Feed | None) -> list[bytes] | Iterator[Found | Unre
         return feeds.read(feed, data)
     if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b"<"):
         return stix.split(data)
+    if not data.strip(b"\xef\xbb\xbf \t\r\n"):
+        raise Invalid("is empty.")
     if b"\0" in data[:_HEAD]:
         raise Invalid("is no text. Unpack a ZIP file first, and save a document as plain text (UTF-8).")
     return text.read(data)

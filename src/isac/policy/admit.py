@@ -210,7 +210,10 @@ def _first(
         return _REVIEW
     others = tuple(grant for grant in facts.grants if grant.producer != producer)
     if arrival.anonymous and arrival.version is not None and others and not poster.free and poster.may_see(others):
-        reason = "This id belongs to its first submitter. Publish under a new id with a derived-from relationship."
+        reason = (
+            "Somebody else handed this id in first, and it names no creator, so it is theirs. Hand it in as the same"
+            " source, or publish it under a new id with a derived-from relationship."
+        )
         return Admission(Move.REFUSE, reason=reason)
     return _withdrawn(arrival.revoked, facts, audience, poster) or Admission(Move.RELEASE, version=pk)
 
