@@ -421,6 +421,23 @@ def test_identities_and_markings_travel_to_everybody(desk: Desk) -> None:
 # --------------------------------------------------------------------------------------------------- whose an object is
 
 
+def test_what_names_no_creator_is_known_from_whoever_sees_it(desk: Desk) -> None:
+    identity = body("identity", identity_class="organization")
+    desk.take(identity)
+    wanted, again = (desk.take(identity, by="franklin_submitter", to="us-oh-39901") for _ in range(2))
+    other = desk.take(identity | {"name": "another"}, by="franklin_submitter", to="us-oh-39901")
+
+    # The county's wish for it is kept, and nobody meets it twice.
+    assert (wanted.counts, again.counts) == (Counts(accepted=1), Counts(repeated=1))
+    assert desk.page("us-oh-39901", Versions(all=True)) == [orjson.dumps(identity)]
+    assert other.counts == Counts(refused=1)
+
+    own = body("identity", identity_class="organization", **MARKED[TLP.AMBER_STRICT])
+    desk.take(own, by="franklin_submitter", to=desk.own("franklin_submitter"))
+    unseen = desk.take(own, by="cook_submitter", to=desk.own("cook_submitter"))
+    assert unseen.counts == Counts(accepted=1)
+
+
 def test_another_members_creator_is_held(desk: Desk) -> None:
     claimed = body(created_by_ref=desk.actor("oak").identity)
     outcome = desk.take(claimed, by="franklin_submitter", to="us-oh-39901")

@@ -202,15 +202,23 @@ async def compare(
     arrivals: Sequence[Arrival],
     changes: Mapping[str, Change],
     creators: Mapping[str, tuple[int, int | None]],
-) -> dict[str, bool]:
-    """Of each arrival whose version is stored already: is it identical?"""
-    known: dict[int, Arrival] = {}
+) -> dict[str, dict[int, bool]]:
+    """Of each arrival whose version is stored already, by producer: is it identical?
+
+    One that names no creator is compared with everybody's.
+    """
+    known: dict[int, tuple[Arrival, int]] = {}
     for arrival in arrivals:
         for version in changes[arrival.stix_id].facts.versions:
-            if (version.producer, version.modified) == (creators[arrival.producer][0], arrival.modified):
-                known[version.pk] = arrival
+            own = version.producer == creators[arrival.producer][0]
+            if version.modified == arrival.modified and (own or arrival.anonymous):
+                known[version.pk] = arrival, version.producer
     rows = await fetch(conn, "SELECT pk, raw FROM versions WHERE pk = ANY(%s)", (list(known),)) if known else []
-    return {known[pk].stix_id: objects.same(raw, known[pk].raw) for pk, raw in rows}
+    found: dict[str, dict[int, bool]] = collections.defaultdict(dict)
+    for pk, raw in rows:
+        arrival, producer = known[pk]
+        found[arrival.stix_id][producer] = objects.same(raw, arrival.raw)
+    return found
 
 
 async def stood(conn: Connection, change: Change) -> list[tuple[int, int]]:

@@ -58,13 +58,17 @@ async def weigh(conn: Connection, arrivals: Sequence[Arrival], audience: Audienc
     """
     creators = await facts.creators(conn, {arrival.producer for arrival in arrivals})
     changes = await facts.lock(conn, [arrival.stix_id for arrival in arrivals])
-    same = await facts.compare(conn, arrivals, changes, creators)
+    stored = await facts.compare(conn, arrivals, changes, creators)
     weighed = Weighed([], changes, [])
     #: of ids that nobody has used, by all that it hangs on
     unknown: dict[tuple[int, bool, bool, bool], Admission] = {}
     for arrival in arrivals:
         change, (producer, organization) = changes[arrival.stix_id], creators[arrival.producer]
         member = organization is not None and organization not in poster.organizations
+        same = stored.get(arrival.stix_id, {})
+        twin = _twin(arrival, producer, change, same, poster)
+        if twin is not None:
+            producer, member = twin, False
         key = (int(arrival.tlp), arrival.revoked, member, producer in poster.producers)
         admission = unknown.get(key) if change.facts is facts.NOTHING else None
         if admission is None:
@@ -75,13 +79,21 @@ async def weigh(conn: Connection, arrivals: Sequence[Arrival], audience: Audienc
                 audience,
                 poster,
                 member=member,
-                same=same.get(arrival.stix_id),
+                same=same.get(producer),
             )
             if change.facts is facts.NOTHING:
                 unknown[key] = admission
         weighed.admissions.append(admission)
         weighed.judged.append((arrival, change, producer, admission))
     return weighed
+
+
+def _twin(arrival: Arrival, producer: int, change: Change, same: dict[int, bool], poster: Poster) -> int | None:
+    """The first submitter of the very same object, if it names no creator and the poster sees it: it is theirs."""
+    if producer in same or arrival.version is None or poster.free:
+        return None
+    twins = [other for other, identical in same.items() if identical]
+    return next((twin for twin in twins if poster.may_see(change.facts.of(twin))), None)
 
 
 async def put(
