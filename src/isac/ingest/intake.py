@@ -158,13 +158,13 @@ async def _write(
     by = facts.By(poster.actor.key_id, now, free=poster.free)
     async with pool.connection() as conn, conn.transaction():
         weighed = await log.weigh(conn, batch.arrivals, audience, poster)
-        judged = _with_repeats(batch, list(zip(batch.arrivals, weighed.admissions, strict=True)))
+        verdicts = _with_repeats(batch, list(zip(batch.arrivals, weighed.admissions, strict=True)))
         holdings = [
             *batch.holdings,
-            *(_held(arrival, verdict) for arrival, verdict in judged if verdict.rule),
+            *(_held(arrival, verdict) for arrival, verdict in verdicts if verdict.rule),
         ]
-        failures = [*batch.refusals, *_refused(judged, now)]
-        repeated = sum(verdict.move is Move.REPEAT for _, verdict in judged)
+        failures = [*batch.refusals, *_refused(verdicts, now)]
+        repeated = sum(verdict.move is Move.REPEAT for _, verdict in verdicts)
         counts = Counts(
             accepted=batch.count - len(holdings) - len(failures) - repeated,
             held=len(holdings),
@@ -185,7 +185,7 @@ async def _write(
     if len(outcome.successes) <= LINES:
         outcome.successes += [
             line(arrival.stix_id, arrival.version, None, now)
-            for arrival, verdict in judged
+            for arrival, verdict in verdicts
             if not verdict.rule and verdict.move is not Move.REFUSE
         ]
 

@@ -5,6 +5,7 @@ for an analyst, taking away never does.
 """
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -102,6 +103,20 @@ _WITHDRAWN = Admission(
     Move.HOLD, "withdrawn", "This object was withdrawn; an analyst has to decide whether it comes back."
 )
 _CREATOR = Admission(Move.HOLD, "creator", "created_by_ref names another member of this ISAC, who has to confirm it.")
+
+
+def first_submitter(
+    arrival: Arrival, producer: int, facts: Facts, poster: Poster, same: Mapping[int, bool]
+) -> int | None:
+    """Whose it is, if it names no creator and somebody else's object, which the poster sees, is the very same.
+
+    `same` says of the producers who have a stored version with this `modified` whether theirs is identical. What has no
+    version of its own may be anybody's: observables name values.
+    """
+    if producer in same or arrival.version is None or poster.free:
+        return None
+    twins = [other for other, identical in same.items() if identical]
+    return next((twin for twin in twins if poster.may_see(facts.of(twin))), None)
 
 
 def admit(

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from isac.errors import Forbidden, Invalid, NotFound
 from isac.policy.actors import Audience, covers
-from isac.policy.admit import Admission, Arrival, Move, Poster, admit
+from isac.policy.admit import Admission, Arrival, Move, Poster, admit, first_submitter
 from isac.policy.release import (
     Grant,
     Notice,
@@ -66,7 +66,7 @@ async def weigh(conn: Connection, arrivals: Sequence[Arrival], audience: Audienc
         change, (producer, organization) = changes[arrival.stix_id], creators[arrival.producer]
         member = organization is not None and organization not in poster.organizations
         same = stored.get(arrival.stix_id, {})
-        twin = _twin(arrival, producer, change, same, poster)
+        twin = first_submitter(arrival, producer, change.facts, poster, same)
         if twin is not None:
             producer, member = twin, False
         key = (int(arrival.tlp), arrival.revoked, member, producer in poster.producers)
@@ -86,14 +86,6 @@ async def weigh(conn: Connection, arrivals: Sequence[Arrival], audience: Audienc
         weighed.admissions.append(admission)
         weighed.judged.append((arrival, change, producer, admission))
     return weighed
-
-
-def _twin(arrival: Arrival, producer: int, change: Change, same: dict[int, bool], poster: Poster) -> int | None:
-    """The first submitter of the very same object, if it names no creator and the poster sees it: it is theirs."""
-    if producer in same or arrival.version is None or poster.free:
-        return None
-    twins = [other for other, identical in same.items() if identical]
-    return next((twin for twin in twins if poster.may_see(change.facts.of(twin))), None)
 
 
 async def put(
