@@ -9,6 +9,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -114,15 +115,35 @@ async def _furnish(url: str) -> dict[str, Person]:
 _numbers = itertools.count()
 
 
-@pytest.fixture
-def database_url(postgres: str, template: dict[str, Person]) -> Iterator[str]:
-    """A fresh copy of the template."""
-    name = f"test_{next(_numbers)}"
+@contextmanager
+def copied(postgres: str) -> Iterator[str]:
+    """The URL of a fresh copy of the template."""
+    name = f"copy_{next(_numbers)}"
     with psycopg.connect(postgres, autocommit=True) as conn:
         conn.execute(f"CREATE DATABASE {name} TEMPLATE template_isac")
     yield database.create(postgres, name)
     with psycopg.connect(postgres, autocommit=True) as conn:
         conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(postgres: str, template: dict[str, Person]) -> Iterator[str]:
+    """A fresh copy of the template."""
+    assert template
+    with copied(postgres) as url:
+        yield url
+
+
+def living_in(folder: Path) -> list[str]:
+    """The processes whose working directory is in the folder, or was before it was removed."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.readlink(process / "cwd").startswith(f"{folder}/"):
+                found.append(process.name)
+        except OSError:
+            continue
+    return found
 
 
 @pytest.fixture

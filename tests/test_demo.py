@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from tests.conftest import living_in
 
 pytestmark = pytest.mark.slow
 
@@ -94,18 +95,6 @@ def count(curl: str) -> int:
         found += len(answer.get("objects", []))
         more = answer.get("more", False)
         after = f"&next={answer.get('next')}"
-    return found
-
-
-def living_in(folder: Path) -> list[str]:
-    """The processes whose working directory is in the folder."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.readlink(process / "cwd").startswith(f"{folder}/"):
-                found.append(process.name)
-        except OSError:
-            continue
     return found
 
 

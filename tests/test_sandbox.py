@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from tests.conftest import living_in
 
 pytestmark = pytest.mark.slow
 
@@ -46,18 +47,6 @@ def wait_for(fact: Callable[[], object], process: subprocess.Popen[str]) -> None
         except subprocess.TimeoutExpired:
             continue
         raise AssertionError(f"it ended: {process.stderr and process.stderr.read()}")
-
-
-def living_in(folder: Path) -> list[str]:
-    """The processes whose working directory is the folder, is in it, or was before it was removed."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.readlink(process / "cwd").startswith(f"{folder}/"):
-                found.append(process.name)
-        except OSError:
-            continue
-    return found
 
 
 @dataclass

@@ -15,7 +15,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg import sql
-from tests.conftest import ROSTER, Person
+from tests.conftest import ROSTER, Person, copied
 
 from isac.ingest.foundation import found
 from isac.ingest.intake import Submission, take_in
@@ -40,12 +40,8 @@ def empty(postgres: str) -> Iterator[str]:
 def guarded(postgres: str, template: dict[str, Person]) -> Iterator[str]:
     """One copy of the template for all that is refused."""
     assert template
-    name = f"guarded_{next(_numbers)}"
-    with psycopg.connect(postgres, autocommit=True) as conn:
-        conn.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template_isac").format(sql.Identifier(name)))
-    yield database.create(postgres, name)
-    with psycopg.connect(postgres, autocommit=True) as conn:
-        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with copied(postgres) as url:
+        yield url
 
 
 def engine(url: str) -> sqlalchemy.Engine:

@@ -13,8 +13,7 @@ import pytest
 import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from psycopg import sql
-from tests.conftest import Person
+from tests.conftest import Person, copied
 
 from isac.errors import NotFound
 from isac.ingest.intake import Submission, take_in
@@ -29,7 +28,6 @@ from isac.store.objects import Query, Versions
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 ALL = Versions(last=False, all=True)
-_numbers = itertools.count()
 #: the namespace of observables' ids (STIX 2.1 §2.9)
 _OBSERVABLES = uuid.UUID("00abedb4-aa42-466c-9c01-fed23315a9b7")
 
@@ -102,12 +100,8 @@ STORY = (
 def world(postgres: str, template: dict[str, Person]) -> Iterator[str]:
     """A database in which the story has happened; tests only read it."""
     assert template
-    name = f"story_{next(_numbers)}"
-    with psycopg.connect(postgres, autocommit=True) as conn:
-        conn.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template_isac").format(sql.Identifier(name)))
-    yield database.create(postgres, name)
-    with psycopg.connect(postgres, autocommit=True) as conn:
-        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with copied(postgres) as url:
+        yield url
 
 
 @dataclasses.dataclass(frozen=True)
@@ -432,20 +426,15 @@ async def middle(url: str) -> datetime:
 def costs(postgres: str, template: dict[str, Person]) -> Iterator[dict[str, tuple[int, int]]]:
     """Of each query the blocks at 4,000 rows in an audience and at 40,000."""
     assert template
-    name = f"costs_{next(_numbers)}"
-    with psycopg.connect(postgres, autocommit=True) as conn:
-        conn.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template_isac").format(sql.Identifier(name)))
-    url = database.create(postgres, name)
-    found: dict[str, list[int]] = {}
-    for start, count in ((0, 4000), (4000, 36000)):
-        fill(url, start, count)
-        half = uvloop.run(middle(url))
-        for title, query in QUERIES.items():
-            asked = dataclasses.replace(query, added_after=half) if title.endswith("middle") else query
-            found.setdefault(title, []).append(uvloop.run(buffers(url, asked)))
-    yield {title: (small, large) for title, (small, large) in found.items()}
-    with psycopg.connect(postgres, autocommit=True) as conn:
-        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with copied(postgres) as url:
+        found: dict[str, list[int]] = {}
+        for start, count in ((0, 4000), (4000, 36000)):
+            fill(url, start, count)
+            half = uvloop.run(middle(url))
+            for title, query in QUERIES.items():
+                asked = dataclasses.replace(query, added_after=half) if title.endswith("middle") else query
+                found.setdefault(title, []).append(uvloop.run(buffers(url, asked)))
+        yield {title: (small, large) for title, (small, large) in found.items()}
 
 
 QUERIES = {
