@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +45,11 @@ class Terminal:
     def __init__(self, folder: Path, url: str) -> None:
         self.folder, self._url = folder, url
 
-    def __call__(self, *words: str, url: str | None = None) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *words: str, url: str | None = None, settings: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("ISAC_", "PG"))}
-        env = kept | {"ISAC_DATABASE_URL": self._url if url is None else url, "COLUMNS": "300"}
+        env = kept | {"ISAC_DATABASE_URL": self._url if url is None else url, "COLUMNS": "300"} | (settings or {})
         done = subprocess.run(
             [ISAC, *words], cwd=self.folder, env=env, capture_output=True, text=True, timeout=60, check=False
         )
@@ -335,6 +337,16 @@ def test_what_ingest_is_told_wrongly_is_usage(isac: Terminal, words: list[str]) 
 
 
 # -------------------------------------------------------------------------------------------------------- surroundings
+
+
+@pytest.mark.parametrize(("name", "value"), [("ISAC_PORT", "eighty"), ("ISAC_WORKERS", "100")])
+def test_a_setting_that_cannot_be_is_one_sentence(isac: Terminal, name: str, value: str) -> None:
+    done = isac("serve", settings={name: value})
+
+    assert done.returncode == 2
+    assert is_one_sentence(done.stderr), done.stderr
+    assert name in done.stderr
+    assert "docs/settings.md" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from isac import logs, times
-from isac.config import Settings
+from isac.config import Settings, settings
 from isac.errors import Invalid, IsacError, NotFound
 from isac.ingest import feeds, files
 from isac.ingest.foundation import found
@@ -102,16 +102,16 @@ def serve(
     from isac import server
     from isac.store import migrations
 
-    settings = Settings()
-    listening = server.listen(host or settings.host, settings.port if port is None else port)
-    with _database(settings) as url:
+    wanted = settings()
+    listening = server.listen(host or wanted.host, wanted.port if port is None else port)
+    with _database(wanted) as url:
         migrations.require_migrated(url)
         server.run(
             listening,
             url,
-            workers=workers or settings.workers,
-            max_content_length=settings.max_content_length,
-            public=settings.public_collection,
+            workers=workers or wanted.workers,
+            max_content_length=wanted.max_content_length,
+            public=wanted.public_collection,
             ready=lambda: err.print(f"Serving on {':'.join(map(str, listening.getsockname()[:2]))}"),
         )
 
@@ -122,7 +122,7 @@ def migrate() -> None:
 
     Example: ISAC_DATABASE_URL=postgresql://postgres@db/isac isac migrate
     """
-    with _database(Settings()) as url:
+    with _database(settings()) as url:
         _prepare(url)
 
 
@@ -134,8 +134,8 @@ def run_demo(port: Annotated[int, typer.Option(min=0, max=65535, help="Port to l
     """
     from isac import demo
 
-    settings = Settings()
-    demo.run(settings.home, port, settings.max_content_length, out, err)
+    wanted = settings()
+    demo.run(wanted.home, port, wanted.max_content_length, out, err)
 
 
 @app.command("sandbox")
@@ -152,7 +152,7 @@ def run_sandbox(
     """
     from isac import sandbox
 
-    sandbox.run(env, port=port, workers=workers, max_content_length=Settings().max_content_length)
+    sandbox.run(env, port=port, workers=workers, max_content_length=settings().max_content_length)
 
 
 # ----------------------------------------------------------------------------------------------- jurisdictions, members
@@ -498,7 +498,7 @@ def _bar(name: str) -> Iterator[tuple[Callable[[int], None], Callable[[int], Non
 
 def _with_database(work: Callable[[Pool], Coroutine[Any, Any, T]]) -> T:
     """Run a command's work on its database, which is started and prepared where it is an embedded one."""
-    with _database(Settings()) as url:
+    with _database(settings()) as url:
         return uvloop.run(_in_pool(url, work))
 
 
@@ -508,12 +508,12 @@ async def _in_pool(url: str, work: Callable[[Pool], Coroutine[Any, Any, T]]) -> 
 
 
 @contextlib.contextmanager
-def _database(settings: Settings) -> Iterator[str]:
+def _database(wanted: Settings) -> Iterator[str]:
     """The database's URL. The embedded one is prepared, and stopped when nobody else uses it."""
-    if settings.database_url:
-        yield settings.database_url
+    if wanted.database_url:
+        yield wanted.database_url
         return
-    home = settings.home / "postgres"
+    home = wanted.home / "postgres"
     with embedded.lent(home) as running:
         url = database.create(running.conninfo, "isac")
         _prepare(url)

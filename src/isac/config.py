@@ -1,15 +1,19 @@
 """Settings: ISAC_* in the environment, read once, frozen. `docs/settings.md` lists every one."""
 
+import os
 from pathlib import Path
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from isac.errors import Invalid
+
+_PREFIX = "ISAC_"
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """What an operator may set; every setting has a default, so that `isac serve` runs with none."""
 
-    model_config = SettingsConfigDict(env_prefix="ISAC_", frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True)
 
     # Empty: PostgreSQL out of the wheel, for trying and testing. Production names its own, ≥ 16.
     database_url: str = ""
@@ -30,3 +34,15 @@ class Settings(BaseSettings):
 
     # May whoever has no key read the public collection? An operator has to want that.
     public_collection: bool = False
+
+
+def settings() -> Settings:
+    """What the environment says. Raises Invalid for a value that cannot be."""
+    names = {_PREFIX + field.upper(): field for field in Settings.model_fields}
+    given = {field: os.environ[name] for name, field in names.items() if name in os.environ}
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        name = _PREFIX + str(wrong["loc"][0]).upper()
+        raise Invalid(f"{name} is {wrong['input']!r}: {wrong['msg']}. See docs/settings.md.") from error

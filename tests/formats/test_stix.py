@@ -54,21 +54,21 @@ def files(folder: str) -> Iterator[tuple[str, bytes]]:
     ],
 )
 def test_every_shape_gives_the_objects_own_bytes(text: bytes) -> None:
-    assert split(text)[:2] == [ONE, TWO]
+    assert [*split(text)[:2]] == [ONE, TWO]
 
 
 def test_an_object_by_itself_is_its_own_piece() -> None:
-    assert split(b"\n" + ONE + b"\n") == [ONE]
+    assert [*split(b"\n" + ONE + b"\n")] == [ONE]
 
 
 def test_observed_data_of_stix_2_0_is_an_object_although_it_has_objects() -> None:
     text = b'{"type":"observed-data","objects":{"0":{"type":"file"}}}'
-    assert split(text) == [text]
+    assert [*split(text)] == [text]
 
 
 @pytest.mark.parametrize("text", [b"{}", b'{"more":false}', b'{"objects":[]}', b"[]", b"[ ]"])
 def test_taxii_3_7_an_empty_envelope_leaves_objects_out(text: bytes) -> None:
-    assert split(text) == []
+    assert [*split(text)] == []
 
 
 @pytest.mark.parametrize(
@@ -92,11 +92,11 @@ def test_taxii_3_7_an_empty_envelope_leaves_objects_out(text: bytes) -> None:
     "around", [b'{"type":"bundle","objects":[%b]}', b"[%b]", b'{"objects" : [ %b ] , "more":true}']
 )
 def test_one_bad_object_costs_no_other(bad: bytes, around: bytes) -> None:
-    assert split(around % b",".join([ONE, bad, TWO])) == [ONE, bad, TWO]
+    assert [*split(around % b",".join([ONE, bad, TWO]))] == [ONE, bad, TWO]
 
 
 def test_a_bad_line_costs_no_other_line() -> None:
-    assert split(b"%b\n{broken\n%b\n" % (ONE, TWO)) == [ONE, b"{broken", TWO]
+    assert [*split(b"%b\n{broken\n%b\n" % (ONE, TWO))] == [ONE, b"{broken", TWO]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ JSON = st.recursive(
 )
 def test_pieces_read_as_the_objects_of_the_whole(objects: list[Any], indent: int | str | None, plain: bool) -> None:
     text = json.dumps({"type": "bundle", "objects": objects}, indent=indent, ensure_ascii=plain)
-    pieces = split(text.encode("utf-8", "surrogatepass"))
+    pieces = [*split(text.encode("utf-8", "surrogatepass"))]
     assert [json.loads(piece.decode("utf-8", "surrogatepass")) for piece in pieces] == objects
 
 
@@ -191,7 +191,7 @@ def test_pieces_read_as_the_objects_of_the_whole(objects: list[Any], indent: int
 def test_the_careful_road_cuts_as_the_fast_one(objects: list[Any], indent: int | None) -> None:
     text = json.dumps(objects, indent=indent).encode()
     careful = [text[begin:end].strip() for begin, end in cutting._parts(text)]
-    assert careful == cutting.elements(text)
+    assert careful == [*cutting.elements(text)]
 
 
 @corpus

@@ -79,15 +79,16 @@ HIDDEN = b'{"type":"tool","object_marking_refs":["%s"]}' % STATEMENT.replace("-"
 @example([HIDDEN], TLP.GREEN)
 @given(st.lists(pieces(), max_size=6), st.sampled_from(TLP))
 def test_what_is_left_out_by_its_bytes_says_nothing(given: list[bytes], default: TLP) -> None:
-    assert judging.look_over(given, default) == in_full(given, default)
+    known, _ = judging.look_over(given, default)
+    assert known == in_full(given, default)
 
 
 @given(st.lists(pieces(), max_size=6))
-def test_companions_are_told_by_their_type_alone(given: list[bytes]) -> None:
+def test_companions_come_first_and_nothing_else_changes_its_place(given: list[bytes]) -> None:
     kinds = ("identity", "marking-definition", "extension-definition")
-    assert [judging._is_no_companion(piece) for piece in given] == [
-        orjson.loads(piece)["type"] not in kinds for piece in given
-    ]
+    _, order = judging.look_over(given, TLP.GREEN)
+    expected = sorted(given, key=lambda piece: orjson.loads(piece)["type"] not in kinds)
+    assert [given[place] for place in order] == expected
 
 
 def submission() -> list[bytes]:
@@ -102,8 +103,12 @@ def submission() -> list[bytes]:
 
 
 def judge(pieces: list[bytes]) -> Judge:
-    known, now = judging.look_over(pieces, TLP.GREEN), times.now()
+    known, now = judging.look_over(pieces, TLP.GREEN)[0], times.now()
     return Judge(known, TLP.GREEN, now, times.nanoseconds(now), f"identity--{IDS[1]}", "us", free=False, sample=False)
+
+
+def order(pieces: list[bytes]) -> list[int]:
+    return judging.look_over(pieces, TLP.GREEN)[1]
 
 
 def test_beside_in_a_second_process_the_verdicts_are_the_same() -> None:
@@ -111,7 +116,7 @@ def test_beside_in_a_second_process_the_verdicts_are_the_same() -> None:
     asked = judge(pieces)
 
     async def batches(*, beside: bool) -> list[Batch]:
-        return [batch async for batch in judged(asked, pieces, beside=beside)]
+        return [batch async for batch in judged(asked, pieces, order(pieces), beside=beside)]
 
     here, there = (asyncio.run(batches(beside=beside)) for beside in (False, True))
     assert here == there
@@ -127,7 +132,7 @@ def test_in_a_thread_the_verdicts_are_the_same(monkeypatch: pytest.MonkeyPatch) 
     asked = judge(pieces)
 
     async def batches() -> list[Batch]:
-        return [batch async for batch in judged(asked, pieces, beside=False)]
+        return [batch async for batch in judged(asked, pieces, order(pieces), beside=False)]
 
     usual = asyncio.run(batches())
     monkeypatch.setattr(judging, "_SLOW", -1.0)
@@ -144,7 +149,7 @@ def test_versions_and_copies_make_few_batches() -> None:
     pieces = versions * 100
 
     async def batches() -> list[Batch]:
-        return [batch async for batch in judged(judge(pieces), pieces, beside=False)]
+        return [batch async for batch in judged(judge(pieces), pieces, order(pieces), beside=False)]
 
     found = asyncio.run(batches())
     assert [[arrival.raw for arrival in batch.arrivals] for batch in found] == [
@@ -161,7 +166,7 @@ def test_what_breaks_in_the_second_process_is_told(monkeypatch: pytest.MonkeyPat
     pieces = submission()
 
     async def first() -> None:
-        async with aclosing(judged(judge(pieces), pieces, beside=True)) as batches:
+        async with aclosing(judged(judge(pieces), pieces, order(pieces), beside=True)) as batches:
             await anext(batches)
 
     with pytest.raises(RuntimeError, match="a bug of ours"):
@@ -172,7 +177,7 @@ def test_a_second_process_that_is_killed_is_one_sentence(caplog: pytest.LogCaptu
     pieces = submission() * 4
 
     async def killed() -> None:
-        async with aclosing(judged(judge(pieces), pieces, beside=True)) as batches:
+        async with aclosing(judged(judge(pieces), pieces, order(pieces), beside=True)) as batches:
             async for _ in batches:
                 for process in multiprocessing.active_children():
                     process.kill()
@@ -188,7 +193,7 @@ def test_whoever_stops_listening_stops_the_second_process(caplog: pytest.LogCapt
     pieces = submission() * 4
 
     async def first() -> None:
-        async with aclosing(judged(judge(pieces), pieces, beside=True)) as batches:
+        async with aclosing(judged(judge(pieces), pieces, order(pieces), beside=True)) as batches:
             await anext(batches)
 
     asyncio.run(first())

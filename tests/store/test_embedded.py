@@ -171,7 +171,6 @@ def test_host_port_user_and_database_are_said_whatever_the_environment_says(
         ("max_connections", "100"),
         ("shared_buffers", "128MB"),
         ("max_wal_size", "4GB"),
-        ("wal_compression", "pglz"),
         ("log_line_prefix", "%m [%p] "),
         ("idle_in_transaction_session_timeout", "1min"),
         ("TimeZone", "UTC"),

@@ -6,8 +6,8 @@ itself.
 """
 
 import re
-from collections.abc import Iterator
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
+from typing import TypeVar, overload
 
 import msgspec
 import orjson
@@ -48,15 +48,35 @@ _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def objects(text: bytes) -> list[bytes] | None:
+class Pieces(Sequence[bytes]):
+    """Members' own bytes, each copied out of the text when it is asked for: a large text is not held twice."""
+
+    def __init__(self, raws: list[msgspec.Raw]) -> None:
+        self._raws = raws
+
+    def __len__(self) -> int:
+        return len(self._raws)
+
+    @overload
+    def __getitem__(self, place: int) -> bytes: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Pieces": ...
+    def __getitem__(self, place: int | slice) -> "bytes | Pieces":
+        return Pieces(self._raws[place]) if isinstance(place, slice) else bytes(self._raws[place])
+
+    def __iter__(self) -> Iterator[bytes]:
+        return map(bytes, self._raws)
+
+
+def objects(text: bytes) -> Sequence[bytes] | None:
     """The objects of the usual bundle or envelope, cut at one go; None if somebody has to look closer."""
     found = _decode(_BUNDLE, text)
     if found is None or bytes(found.type) != b'"bundle"' or found.spec_version:
         return None
-    return [bytes(raw) for raw in found.objects]
+    return Pieces(found.objects)
 
 
-def elements(text: bytes | memoryview) -> list[bytes]:
+def elements(text: bytes | memoryview) -> Sequence[bytes]:
     """The elements of a JSON list, verbatim.
 
     An element may be no JSON, even empty after a stray comma: its reader will say so.
@@ -64,7 +84,7 @@ def elements(text: bytes | memoryview) -> list[bytes]:
     """
     found = _decode(_LIST, text)
     if found is not None:
-        return [bytes(raw) for raw in found]
+        return Pieces(found)
     text = bytes(text)
     return [text[begin:end].strip(BLANKS) for begin, end in _parts(text)]
 

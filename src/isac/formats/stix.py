@@ -4,6 +4,7 @@ It recognizes what is taken for STIX 2.1 and is not, and says what to do. The ob
 """
 
 import re
+from collections.abc import Sequence
 
 from isac.errors import Invalid
 from isac.formats.cutting import BLANKS, BOM, elements, lines, members, not_json, objects
@@ -15,7 +16,7 @@ _ELEVATOR = "convert it with stix2-elevator (OASIS) and send the result"
 _SHAPES = "send a bundle, a TAXII envelope or a list of objects"
 
 
-def split(data: bytes) -> list[bytes]:
+def split(data: bytes) -> Sequence[bytes]:
     """The objects of a STIX 2.1 file, verbatim and in order. JSON lines of bundles or objects are taken too.
 
     A piece may be anything, even no JSON: one bad object never costs its batch, whoever reads the pieces says what is
@@ -30,7 +31,7 @@ def split(data: bytes) -> list[bytes]:
     raise _no_json(text)
 
 
-def _of_object(text: bytes) -> list[bytes]:
+def _of_object(text: bytes) -> Sequence[bytes]:
     usual = objects(text)
     if usual is not None:
         return usual
@@ -63,7 +64,7 @@ def _of_lines(several: list[tuple[int, bytes]]) -> list[bytes]:
     return pieces
 
 
-def _without_objects(rest: dict[str, bytes]) -> list[bytes]:
+def _without_objects(rest: dict[str, bytes]) -> Sequence[bytes]:
     if rest.keys() <= {"more", "next"}:
         return []  # the empty envelope, whose `objects` must be left out (TAXII 2.1 §3.7)
     if "stix_header" in rest or (b"STIXPackage-" in rest.get("id", b"") and b"1." in rest.get("version", b"")):
@@ -74,7 +75,7 @@ def _without_objects(rest: dict[str, bytes]) -> list[bytes]:
     raise Invalid(f"There is no `objects` in this file (but {names}); {_SHAPES}.")
 
 
-def _of_list(text: bytes) -> list[bytes]:
+def _of_list(text: bytes) -> Sequence[bytes]:
     pieces = elements(text)
     if any(_MISP.match(piece) for piece in pieces[:1]):
         raise Invalid("This is a list of MISP events, which are not read yet; export them as STIX 2.1 and send that.")

@@ -8,7 +8,7 @@ import gzip
 import io
 import tomllib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -203,7 +203,7 @@ def payload(feed: Feed, folder: Path) -> bytes:
     return plain
 
 
-def read(feed: Feed, data: bytes) -> list[bytes] | Iterator[Found | Unreadable]:
+def read(feed: Feed, data: bytes) -> Sequence[bytes] | Iterator[Found | Unreadable]:
     """What a feed's bytes hold: objects' own bytes if STIX, else values. Raises Invalid if they are no such format."""
     match feed.format:
         case "stix":

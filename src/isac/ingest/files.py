@@ -5,7 +5,7 @@ import gzip
 import io
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class Payload:
     name: str
     data: bytes
     #: cut already
-    pieces: list[bytes] | None = None
+    pieces: Sequence[bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +92,13 @@ def _members(path: Path, data: bytes, feed: Feed | None) -> Iterator[Payload]:
         yield Payload(str(path), b"", pieces)
 
 
-def _cut(data: bytes) -> list[bytes] | None:
+def _cut(data: bytes) -> Sequence[bytes] | None:
     """The objects of a STIX document; None for a list, and for what its reader will refuse with the reason."""
     try:
         read = _read(data, None)
     except Invalid:
         return None
-    return read if isinstance(read, list) else None
+    return None if isinstance(read, Iterator) else read
 
 
 async def ingest(
@@ -123,11 +123,11 @@ async def ingest(
         raise Invalid(f"Feed {feed.name}: its terms forbid redistribution (redistribute = false); it is not released.")
     if tlp is None and feed is not None:
         tlp = feed.tlp
-    read: list[bytes] | Iterator[Found | Unreadable] | None = payload.pieces
+    read: Sequence[bytes] | Iterator[Found | Unreadable] | None = payload.pieces
     if read is None:
         read = await asyncio.to_thread(_read, payload.data, feed)
     problems: list[Unreadable] = []
-    if isinstance(read, list):
+    if not isinstance(read, Iterator):
         pieces = read
     else:
         async with pool.connection() as conn:
@@ -150,7 +150,7 @@ async def ingest(
     return Reading(payload.name, outcome, problems)
 
 
-def _read(data: bytes, feed: Feed | None) -> list[bytes] | Iterator[Found | Unreadable]:
+def _read(data: bytes, feed: Feed | None) -> Sequence[bytes] | Iterator[Found | Unreadable]:
     """As the feed's definition says; without one STIX is told by its first byte, all else is a list."""
     if feed is not None:
         return feeds.read(feed, data)

@@ -72,7 +72,7 @@ async def take_in(
     default = submission.tlp if submission.tlp is not None else default_tlp(submission.audience)
     async with pool.connection() as conn:
         poster = await _poster(conn, asking, free=free)
-        known = await asyncio.to_thread(look_over, submission.pieces, default)
+        known, order = await asyncio.to_thread(look_over, submission.pieces, default)
         await _learn_stored(conn, known)
         async with conn.transaction():
             pk, public_id = await submissions.begin(conn, asking, submission.audience.pk, submission.source, now)
@@ -91,7 +91,7 @@ async def take_in(
     #: what is written just now, with the ids in it: of two versions of one object the first is written first
     writing: dict[asyncio.Task[None], set[str]] = {}
     try:
-        async with aclosing(judged(judge, submission.pieces, beside=beside)) as batches:
+        async with aclosing(judged(judge, submission.pieces, order, beside=beside)) as batches:
             async for batch in batches:
                 ids = {arrival.stix_id for arrival in batch.arrivals}
                 # The first alone: it holds the companions. Later ones in twos: one is prepared while one is written.
@@ -153,7 +153,10 @@ async def _write(
     outcome: Outcome,
     progress: Callable[[int], None],
 ) -> None:
-    """One transaction: judge under the locks, note what is held and counted, and last the log."""
+    """One transaction: judge under the locks, note what is held, then the log, then the counts.
+
+    Those stand in the submission's one row, on which its next batch would wait; on the log it waits anyway.
+    """
     now = times.now()
     by = facts.By(poster.actor.key_id, now, free=poster.free)
     async with pool.connection() as conn, conn.transaction():
@@ -173,8 +176,8 @@ async def _write(
         )
         if holdings:
             await submissions.hold(conn, pk, audience.pk, holdings, now)
-        await submissions.count(conn, pk, counts)
         taken = await log.put(conn, weighed, audience, poster, by, pk)
+        await submissions.count(conn, pk, counts)
     progress(batch.count)
     outcome.counts += counts
     outcome.taken.update(lost.code for lost in taken)

@@ -150,26 +150,29 @@ def line(stix_id: str, version: str | None, message: str | None, now: datetime) 
     return told | {"message": message} if message else told
 
 
-async def judged(judge: Judge, pieces: Sequence[bytes], *, beside: bool) -> AsyncGenerator[Batch, None]:
-    """The submission's batches, companions first: clients want markings before what they mark.
+async def judged(
+    judge: Judge, pieces: Sequence[bytes], order: Sequence[int], *, beside: bool
+) -> AsyncGenerator[Batch, None]:
+    """The submission's batches, its pieces in this order.
 
     They are judged while PostgreSQL writes earlier ones: `beside`, in a second process, which pays for its start from
     some thousand objects on.
     """
-    ordered = await asyncio.to_thread(sorted, pieces, key=_is_no_companion)
-    chunks = _judged_beside(judge, ordered) if beside else _judged_here(judge, ordered)
+    chunks = _judged_beside(judge, pieces, order) if beside else _judged_here(judge, pieces, order)
     async with aclosing(chunks):
         async for batches in chunks:
             for batch in batches:
                 yield batch
 
 
-async def _judged_here(judge: Judge, ordered: Sequence[bytes]) -> AsyncGenerator[list[Batch], None]:
+async def _judged_here(
+    judge: Judge, pieces: Sequence[bytes], order: Sequence[int]
+) -> AsyncGenerator[list[Batch], None]:
     """By turns with all that the server does besides; in a thread, once a turn has kept the others waiting."""
     loop = asyncio.get_running_loop()
     slow = False
-    for pieces in _chunks(ordered):
-        chunk, rest = Chunk(), iter(pieces)
+    for some in _chunks(pieces, order):
+        chunk, rest = Chunk(), iter(some)
         while not slow:
             began = loop.time()
             for piece in rest:
@@ -189,8 +192,8 @@ def _judge_rest(judge: Judge, pieces: Iterable[bytes], chunk: Chunk) -> None:
         judge.judge(piece, chunk)
 
 
-def _chunks(pieces: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    return (pieces[start : start + log.BATCH] for start in range(0, len(pieces), log.BATCH))
+def _chunks(pieces: Sequence[bytes], order: Sequence[int]) -> Iterator[list[bytes]]:
+    return ([*map(pieces.__getitem__, order[start : start + log.BATCH])] for start in range(0, len(order), log.BATCH))
 
 
 # ---------------------------------------------------------------------------------------------------- a second process
@@ -199,13 +202,15 @@ def _chunks(pieces: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 _Packed: TypeAlias = tuple[list[tuple[Any, ...]], list[int], list[str], list[Holding], list[dict[str, str]], int]
 
 
-async def _judged_beside(judge: Judge, ordered: Sequence[bytes]) -> AsyncGenerator[list[Batch], None]:
+async def _judged_beside(
+    judge: Judge, pieces: Sequence[bytes], order: Sequence[int]
+) -> AsyncGenerator[list[Batch], None]:
     loop = asyncio.get_running_loop()
     coming: deque[tuple[Sequence[bytes], asyncio.Future[list[_Packed] | Exception]]] = deque()
-    with _second_process(judge, ordered) as results, ThreadPoolExecutor(1) as reader:
+    with _second_process(judge, pieces, order) as results, ThreadPoolExecutor(1) as reader:
         try:
-            for pieces in _chunks(ordered):
-                coming.append((pieces, loop.run_in_executor(reader, results.recv)))
+            for some in _chunks(pieces, order):
+                coming.append((some, loop.run_in_executor(reader, results.recv)))
                 if len(coming) > _AHEAD:
                     yield await _unpacked(*coming.popleft())
             while coming:
@@ -216,11 +221,11 @@ async def _judged_beside(judge: Judge, ordered: Sequence[bytes]) -> AsyncGenerat
 
 
 @contextmanager
-def _second_process(judge: Judge, ordered: Sequence[bytes]) -> Iterator[Connection]:
+def _second_process(judge: Judge, pieces: Sequence[bytes], order: Sequence[int]) -> Iterator[Connection]:
     """A process that judges all pieces, a chunk after the other. It is forked, so it has them already."""
     forking = multiprocessing.get_context("fork")
     results, sending = forking.Pipe(duplex=False)
-    process = forking.Process(target=_judge_all, args=(judge, ordered, results, sending), daemon=True)
+    process = forking.Process(target=_judge_all, args=(judge, pieces, order, results, sending), daemon=True)
     process.start()
     sending.close()
     try:
@@ -231,18 +236,20 @@ def _second_process(judge: Judge, ordered: Sequence[bytes]) -> Iterator[Connecti
         results.close()
 
 
-def _judge_all(judge: Judge, ordered: Sequence[bytes], results: Connection, sending: Connection) -> None:
+def _judge_all(
+    judge: Judge, pieces: Sequence[bytes], order: Sequence[int], results: Connection, sending: Connection
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started us ends us
     results.close()
     with suppress(BrokenPipeError):  # or was killed
-        for pieces in _chunks(ordered):
+        for some in _chunks(pieces, order):
             chunk = Chunk()
             try:
-                _judge_rest(judge, pieces, chunk)
+                _judge_rest(judge, some, chunk)
             except Exception:  # noqa: BLE001 - whatever it is, it is told where somebody sees it
                 sending.send(RuntimeError(traceback.format_exc()))
                 return
-            place = {id(piece): number for number, piece in enumerate(pieces)}
+            place = {id(piece): number for number, piece in enumerate(some)}
             sending.send([_packed(batch, place) for batch in chunk.batches])
 
 
@@ -273,16 +280,34 @@ async def _unpacked(pieces: Sequence[bytes], sent: asyncio.Future[list[_Packed] 
 # ------------------------------------------------------------------------------------- the whole submission, beforehand
 
 
-def look_over(pieces: Sequence[bytes], default: TLP) -> Survey:
-    """What the pieces say of each other, told by most of them through their bytes alone."""
-    known = survey(_bodies(piece for piece in pieces if not _says_nothing(piece)))
+def look_over(pieces: Iterable[bytes], default: TLP) -> tuple[Survey, list[int]]:
+    """What the pieces say of each other, and their order: companions first, as clients want markings before what they
+    mark. Most pieces tell by their bytes alone that they say nothing.
+    """
+    companions: list[int] = []
+    others: list[int] = []
+
+    def telling() -> Iterator[dict[str, Any]]:
+        for place, piece in enumerate(pieces):
+            if _DOMAIN_OBJECT.match(piece):
+                others.append(place)
+                if not _says_nothing(piece):
+                    yield from _bodies([piece])
+            else:
+                body = next(_bodies([piece]), {})
+                (companions if body.get("type") in COMPANIONS else others).append(place)
+                if body:
+                    yield body
+
+    known = survey(telling())
     if known.company:
         trace(known, _bodies(pieces), default)
-    return known
+    return known, companions + others
 
 
-_MARKINGS = re.compile(rb'marking-definition--[^"]*')
-_TLPS = frozenset(stix_id.encode() for stix_id in MARKINGS)
+_MARKING = b"marking-definition--"
+_TLPS = frozenset(f'{stix_id}"'.encode() for stix_id in MARKINGS)
+_LENGTH = max(map(len, _TLPS))
 # The type stands first wherever programs write STIX. Behind escapes anything could hide.
 _DOMAIN_OBJECT = re.compile(
     rb'\s*\{\s*"type"\s*:\s*"(?:attack-pattern|campaign|course-of-action|grouping|indicator|infrastructure|intrusion-set'
@@ -291,14 +316,15 @@ _DOMAIN_OBJECT = re.compile(
 
 
 def _says_nothing(piece: bytes) -> bool:
-    """Told by its bytes alone, the usual case: does it carry no marking but TLP, and is as strict as that says?"""
-    return bool(_DOMAIN_OBJECT.match(piece)) and b"\\" not in piece and _TLPS.issuperset(_MARKINGS.findall(piece))
-
-
-def _is_no_companion(piece: bytes) -> bool:
-    if _DOMAIN_OBJECT.match(piece):
-        return True  # the usual case, by its bytes alone
-    return next(_bodies([piece]), {}).get("type") not in COMPANIONS
+    """Told by a domain object's bytes alone, the usual case: does it carry no marking but TLP, and is as strict as that
+    says?
+    """
+    at = piece.find(_MARKING)
+    while at >= 0:
+        if piece[at : at + _LENGTH] not in _TLPS:
+            return False
+        at = piece.find(_MARKING, at + _LENGTH)
+    return b"\\" not in piece
 
 
 def _bodies(pieces: Iterable[bytes]) -> Iterator[dict[str, Any]]:

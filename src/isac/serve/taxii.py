@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Annotated, TypeVar
 
@@ -210,7 +210,7 @@ def _writable(shelf: Collection, member: Actor) -> Collection:
     return shelf
 
 
-def _pieces(body: bytes) -> list[bytes]:
+def _pieces(body: bytes) -> Sequence[bytes]:
     """The objects of an envelope or bundle, as their own bytes.
 
     400 for what is no JSON or has no objects; 422 where the envelope is understood, and nothing in it is of use (A-17).

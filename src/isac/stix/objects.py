@@ -212,8 +212,8 @@ def _secrets(raw: bytes, body: dict[str, Any], type_name: str) -> None:
             raise Invalid("the marking is for classified data, which may not come here: call the ISAC")
     # Plain searches first: few objects are read further. An escape may spell any letter of a banner.
     hinted = (
-        b"SECRET" in raw
-        or b"CONFIDENTIAL" in raw
+        _SECRET.search(raw)
+        or _CONFIDENTIAL.search(raw)
         or (b"\\" in raw and b"\\u" in raw)
         or (b"(" in raw and _PORTION.search(raw))
     )
@@ -221,6 +221,7 @@ def _secrets(raw: bytes, body: dict[str, Any], type_name: str) -> None:
         raise Invalid("the text carries a classification banner; nothing classified may come here: call the ISAC")
 
 
+_SECRET, _CONFIDENTIAL = re.compile(rb"SECRET"), re.compile(rb"CONFIDENTIAL")
 _PORTION = re.compile(rb"\((?:S|TS|C)(?://|\\/)")
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -9,11 +9,6 @@ import re
 from contextlib import suppress
 from typing import NamedTuple
 
-from stix2patterns.exceptions import ParseException
-from stix2patterns.v21.object_validator import verify_object
-from stix2patterns.v21.pattern import Pattern
-from stix2patterns.v21.validator import DuplicateQualifierTypeError, ValidationListener
-
 from isac.stix import observables
 from isac.stix.observables import Observable
 
@@ -142,6 +137,12 @@ _TOKEN = re.compile(r"[\w-]+|[^\s\w]")
 
 
 def _by_grammar(text: str) -> Checked:
+    # Here, because ANTLR takes longer to load than most submissions take to read, and few patterns need it.
+    from stix2patterns.exceptions import ParseException
+    from stix2patterns.v21.object_validator import verify_object
+    from stix2patterns.v21.pattern import Pattern
+    from stix2patterns.v21.validator import DuplicateQualifierTypeError, ValidationListener
+
     if not text.lstrip("( \t\r\n").startswith("["):
         raise ValueError("a pattern begins with a square bracket, as in [domain-name:value = 'example.com']")
     if _too_large(text):

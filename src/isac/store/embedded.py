@@ -40,7 +40,6 @@ SETTINGS = {
     "max_connections": "100",
     "shared_buffers": "128MB",
     "max_wal_size": "4GB",  # an import must not wait for checkpoints
-    "wal_compression": "on",
     "idle_in_transaction_session_timeout": "60s",  # a forgotten transaction keeps locks, and dead rows from vacuum
     "timezone": "UTC",
     "log_checkpoints": "off",  # nothing but trouble makes the log grow

@@ -77,7 +77,8 @@ async def lock(conn: Connection, stix_ids: Iterable[str], make: bool = True) -> 
         # Waits for whoever is making one of them right now; in this order, so nobody waits in a circle.
         new = await fetch(
             conn,
-            """INSERT INTO objects (stix_id) SELECT unnest(string_to_array(%s, ' ')) ON CONFLICT DO NOTHING
+            """INSERT INTO objects (stix_id) SELECT unnest(string_to_array(%s, ' '))
+               ON CONFLICT (stix_id) DO NOTHING
                RETURNING pk, stix_id""",
             (" ".join(ids),),  # an id that was accepted has no blanks; a list would be quoted one by one
         )
@@ -306,12 +307,17 @@ async def copy_versions(conn: Connection, rows: Sequence[tuple[Arrival, int, int
     """Store (arrival, object, producer, publisher, submission) and answer the versions' database keys, in order."""
     numbers = await fetch(conn, "SELECT nextval('versions_pk_seq') FROM generate_series(1, %s)", (len(rows),))
     pks = [pk for (pk,) in numbers]
-    written = b"".join(_version_row(pk, *row) for pk, row in zip(pks, rows, strict=True))
     async with conn.cursor() as cursor, cursor.copy(_COPY_VERSIONS) as copy:
-        await copy.write(_COPY_HEAD + written + _COPY_TAIL)
+        await copy.write(_COPY_HEAD)
+        for some in range(0, len(pks), _STRIDE):
+            numbered = zip(pks[some : some + _STRIDE], rows[some : some + _STRIDE], strict=True)
+            await copy.write(b"".join(_version_row(pk, *row) for pk, row in numbered))
+        await copy.write(_COPY_TAIL)
     return pks
 
 
+# PostgreSQL reads so many rows while the next ones are put together, and they stay in the processor's cache.
+_STRIDE = 200
 _COPY_VERSIONS = """COPY versions (pk, object, producer, publisher, modified, tlp, revoked, expired, deleted, created,
                                    valid_until, submission, version, type, raw) FROM STDIN (FORMAT binary)"""
 # PostgreSQL's binary COPY format, which the driver would write field by field in three times the time: a field is its

@@ -1,8 +1,8 @@
 """The release log: deeds on objects, and what each writes.
 
-A deed locks its STIX ids (sorted), reads their facts, changes them and settles, all in the caller's transaction, whose
-last statement is release_batch(), the log's only writer. At most 2,000 objects a deed, so that a recall never waits
-long.
+A deed locks its STIX ids (sorted), reads their facts, changes them and settles, all in the caller's transaction. It
+ends with release_batch(), the log's only writer, and so should the transaction: all others wait for it. At most 2,000
+objects a deed, so that a recall never waits long.
 """
 
 import dataclasses

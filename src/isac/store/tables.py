@@ -191,6 +191,8 @@ versions = Table(
         "valid_until",
         postgresql_where=text("NOT (expired OR revoked) AND valid_until IS NOT NULL"),
     ),
+    # Nearly always empty: so release_batch() sees at once whether one of its versions has to be dated.
+    Index("versions_undated", "pk", postgresql_where=text("version IS NULL AND first_added IS NULL")),
 )
 
 grants = Table(
