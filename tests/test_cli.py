@@ -49,7 +49,8 @@ class Terminal:
         self, *words: str, url: str | None = None, settings: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("ISAC_", "PG"))}
-        env = kept | {"ISAC_DATABASE_URL": self._url if url is None else url, "COLUMNS": "300"} | (settings or {})
+        given = {"ISAC_DATABASE_URL": self._url if url is None else url, "COLUMNS": "300"}
+        env = {**kept, **given, **(settings or {})}
         done = subprocess.run(
             [ISAC, *words], cwd=self.folder, env=env, capture_output=True, text=True, timeout=60, check=False
         )
