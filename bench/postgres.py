@@ -121,7 +121,7 @@ class Shelf:
 
 def page_buffers(conn: Connection, audiences: Sequence[int], after: datetime, limit: int) -> int:
     """Buffers that the server's own statement reads for the page after that instant."""
-    text = objects._statement(objects._SMALL, len(audiences), 0, False, False, "live")
+    text = objects._statement(objects._SMALL, len(audiences), objects._walked(None), False, "live")
     values: dict[str, object] = {f"a{n}": audience for n, audience in enumerate(audiences)}
     values |= {"after": after, "limit": limit + 1, "small": objects.MAX_BYTES // limit}
     told = conn.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {text}".encode(), values).fetchone()

@@ -62,10 +62,10 @@ def read(query: bytes, known: frozenset[str]) -> Asked:
         added_after=_instant(given["added_after"]) if "added_after" in given else None,
         limit=_limit(given["limit"]) if "limit" in given else None,
         next=given.get("next"),
-        ids=_values(given, "match[id]", str.lower),
-        types=_values(given, "match[type]"),
+        ids=_once(_values(given, "match[id]", str.lower)),
+        types=_once(_values(given, "match[type]")),
         versions=_versions(versions) if versions else None,
-        spec_versions=_values(given, "match[spec_version]"),
+        spec_versions=_once(_values(given, "match[spec_version]")),
     )
 
 
@@ -76,6 +76,11 @@ def _values(given: Mapping[str, str], name: str, form: Callable[[str], str] = st
     if not all(values):
         raise BadRequest(f"{name} is empty or has an empty value between two commas.")
     return values
+
+
+def _once(values: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Without repetitions: a type named twice would give its objects twice."""
+    return None if values is None else tuple(dict.fromkeys(values))
 
 
 def _instant(text: str) -> datetime:
