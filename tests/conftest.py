@@ -25,6 +25,7 @@ from isac.ingest.foundation import found
 from isac.policy.actors import Role
 from isac.policy.jurisdictions import Jurisdiction
 from isac.policy.organizations import Organization
+from isac.serve.connections import TaxiiProtocol
 from isac.store import database, embedded, members, migrations
 from isac.store.database import Pool
 
@@ -179,7 +180,7 @@ class serving:
 
     def __init__(self, database_url: str, *, free: bool = False, max_content_length: int = 100 * 1024 * 1024) -> None:
         app = create_app(database_url=database_url, free=free, max_content_length=max_content_length)
-        config = uvicorn.Config(app, host="127.0.0.1", port=0, loop="uvloop", http="httptools", log_config=None)
+        config = uvicorn.Config(app, host="127.0.0.1", port=0, loop="uvloop", http=TaxiiProtocol, log_config=None)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
 

@@ -71,6 +71,41 @@ class Unprocessable(IsacError):
     status = 422
 
 
+class TooSlow(IsacError):
+    """The request did not arrive in time"""
+
+    status = 408
+
+
+class AddressTooLong(IsacError):
+    """The address of the request is too long"""
+
+    status = 414
+
+
+class HeadersTooLarge(IsacError):
+    """The headers of the request are too many or too long"""
+
+    status = 431
+
+
+class TooMany(IsacError):
+    """Too many requests"""
+
+    status = 429
+
+    def __init__(self, detail: str, wait: float) -> None:
+        """`wait` is the seconds until another one may come."""
+        super().__init__(detail)
+        self.wait = wait
+
+
+class Busy(IsacError):
+    """The server has too much to do at the moment"""
+
+    status = 503
+
+
 class Invalid(IsacError):
     """A file or an argument is not what it should be"""
 

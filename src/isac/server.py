@@ -16,6 +16,7 @@ from uvicorn.supervisors import Multiprocess
 
 from isac.app import create_app
 from isac.errors import Surroundings
+from isac.serve.connections import TaxiiProtocol
 
 #: seconds that answers under way get when the server is told to stop
 GRACE = 5
@@ -90,7 +91,9 @@ def run(
         workers=workers,
         # The plain event loop leaves Nagle's delay on sockets made by hand: 44 ms a request.
         loop="uvloop",
-        http="httptools",
+        http=TaxiiProtocol,
+        ws="none",
+        timeout_keep_alive=int(TaxiiProtocol.limits.idle_seconds),
         access_log=False,
         server_header=False,
         log_config=None,

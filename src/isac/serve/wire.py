@@ -4,12 +4,15 @@ Everything is made as bytes here and handed over as a plain response: FastAPI's 
 than its SQL does.
 """
 
+import asyncio
 import functools
 import http
 import logging
+import math
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,10 +20,20 @@ import orjson
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from isac import times
-from isac.errors import BadRequest, IsacError, NotAcceptable, Surroundings, TooLarge, UnsupportedMediaType
+from isac.errors import (
+    BadRequest,
+    Busy,
+    IsacError,
+    NotAcceptable,
+    Surroundings,
+    TooLarge,
+    TooMany,
+    UnsupportedMediaType,
+)
 from isac.policy.actors import Actor, may_release
 from isac.store.database import Away
 from isac.store.members import Collection
@@ -87,19 +100,61 @@ async def acceptable(request: Request) -> None:
 
 
 async def envelope_body(request: Request, max_bytes: int) -> bytes:
-    """The body of a POST, counted while it arrives, for it may be chunked. Raises UnsupportedMediaType, TooLarge."""
+    """The body of a POST, unpacked and counted while it arrives, for it may be chunked.
+
+    Raises UnsupportedMediaType, TooLarge, and BadRequest for one that breaks off.
+    """
     if not is_stix_content(request.headers.get("content-type", "")):
         raise UnsupportedMediaType(f"Send the objects as {TAXII}.")
+    coding = ",".join(request.headers.getlist("content-encoding")).strip().lower()
+    if coding not in ("", "identity", "gzip", "x-gzip"):
+        raise UnsupportedMediaType("Send the body as it is, or packed with gzip.")
     too_large = TooLarge(f"A request may have {max_bytes:,} bytes at most; cut the envelope into several.")
     if int(request.headers.get("content-length", "0")) > max_bytes:
         raise too_large
+    arriving = request.stream()
     chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > max_bytes:
-            raise too_large
-        chunks.append(chunk)
+    try:
+        async for chunk in _unpacked(arriving) if coding.endswith("gzip") else arriving:
+            size += len(chunk)
+            if size > max_bytes:
+                raise too_large
+            chunks.append(chunk)
+    except ClientDisconnect as error:
+        raise BadRequest("The connection ended before the body did.") from error
     return b"".join(chunks)
+
+
+#: what comes out of gzip at one go: the other requests get their turn between two
+_PIECE = 1024 * 1024
+#: STIX shrinks to a tenth or a fiftieth; what shrinks far more was made to fill our memory
+_MAX_RATIO = 250
+
+
+async def _unpacked(arriving: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """What was packed with gzip, in pieces. Raises BadRequest for what is no gzip, TooLarge for a bomb."""
+    packed = unpacked = 0
+    stream = zlib.decompressobj(wbits=31)
+    try:
+        async for chunk in arriving:
+            packed += len(chunk)
+            more = True
+            while more:
+                if stream.eof and chunk:  # a file of several members is one text (RFC 1952 §2.2)
+                    stream = zlib.decompressobj(wbits=31)
+                piece = stream.decompress(chunk, _PIECE)
+                unpacked += len(piece)
+                if unpacked > _PIECE + _MAX_RATIO * packed:
+                    raise TooLarge(f"The body unpacks to more than {_MAX_RATIO} times its size.")
+                yield piece
+                chunk = stream.unconsumed_tail or stream.unused_data
+                # A full piece may have left something behind, though nothing is left to read.
+                more = bool(chunk) or (len(piece) == _PIECE and not stream.eof)
+                await asyncio.sleep(0)
+    except zlib.error as error:
+        raise BadRequest("The body is not gzip, though its Content-Encoding says so.") from error
+    if not stream.eof:
+        raise BadRequest("The packed body breaks off before its end.")
 
 
 # --------------------------------------------------------------------------------------------------------- resources
@@ -190,20 +245,33 @@ def status(found: Status, status: int = 200) -> Response:
 
 
 async def render(request: Request, error: Exception) -> Response:
-    """Any error as the TAXII error resource (§3.6). What is not ours to tell is in the log, under its error_id."""
+    """Any error of the application as the TAXII error resource."""
+    actor = getattr(request.state, "actor", None)
+    keyless = "authorization" not in request.headers
+    return error_answer(error, request.state.request_id, request.method, request.scope["path"], actor, keyless)
+
+
+def error_answer(
+    error: Exception, error_id: str, method: str, path: str, actor: str | None = None, keyless: bool = False
+) -> Response:
+    """Any error as the TAXII error resource (§3.6). What is not ours to tell is in the log, under its error_id.
+
+    `method` and `path` are empty where the request broke off before them.
+    """
     status, title, description, headers = _told(error)
-    error_id = request.state.request_id
     noted = {
         "error_id": error_id,
         "status": status,
-        "method": request.method,
-        "path": request.scope["path"],
-        "actor": getattr(request.state, "actor", None),
+        "method": method,
+        "path": path,
+        "actor": actor,
         "reason": f"{type(error).__name__}: {description or title}",
     }
-    if status >= 500:
+    if isinstance(error, Busy):
+        log.warning("request refused", extra=noted)
+    elif status >= 500:
         log.error("request failed", extra=noted, exc_info=error)
-    elif not (status == 401 and "authorization" not in request.headers):  # who brings no key is asked for one, no more
+    elif not (status == 401 and keyless):  # who brings no key is asked for one, no more
         log.info("request refused", extra=noted)
     content = {"title": title, "description": description, "error_id": error_id, "http_status": str(status)}
     answer = resource(content, status)
@@ -213,6 +281,8 @@ async def render(request: Request, error: Exception) -> Response:
 
 def _told(error: Exception) -> tuple[int, str, str | None, dict[str, str]]:
     """Status, title, description and headers of an error."""
+    if isinstance(error, TooMany):
+        return error.status, error.title, error.detail, {"Retry-After": str(math.ceil(error.wait))}
     if isinstance(error, IsacError):
         return error.status, error.title, error.detail, _HEADERS.get(error.status, {})
     if isinstance(error, HTTPException):
@@ -226,6 +296,7 @@ def _told(error: Exception) -> tuple[int, str, str | None, dict[str, str]]:
 
 _HEADERS = {
     401: {"WWW-Authenticate": 'Basic realm="isac", charset="UTF-8"'},
+    415: {"Accept-Encoding": "gzip"},
     503: {"Retry-After": "5"},
 }
 

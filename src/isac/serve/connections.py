@@ -1,0 +1,309 @@
+"""A connection: uvicorn's HTTP protocol, with limits and with TAXII's errors where uvicorn would answer in plain text.
+
+What is no HTTP, or too long, or too slow, is answered with the TAXII error resource (§3.6) and the connection closed.
+A tick per connection looks at its clocks; a request that arrives at one go costs two looks at the time.
+"""
+
+import asyncio
+import fcntl
+import functools
+import logging
+import struct
+import termios
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import httptools
+from fastapi import Response
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from isac.errors import AddressTooLong, BadRequest, Busy, HeadersTooLarge, IsacError, TooSlow
+from isac.serve import wire
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one connection may cost, and how many there may be; seconds and bytes."""
+
+    #: the 1,000 ids of a page in match[id] make an address of 50,000 bytes
+    address: int = 64_000
+    #: address and headers
+    head: int = 96 * 1024
+    headers: int = 100
+    #: requests that may wait for the answer to the one before; no product sends any
+    pipelined: int = 16
+    #: from the first byte of a request, or from the opening of the connection, to the end of the headers
+    head_seconds: float = 10
+    #: a body rests no longer, …
+    body_rest: float = 20
+    #: … and after a minute it has come with so many bytes a second
+    body_start: float = 60
+    body_rate: int = 4096
+    #: what is behind an answer that did not wait for it is read and dropped so long
+    late_seconds: float = 10
+    #: in each such time a client reads so many bytes of its answer, or the rest
+    answer_seconds: float = 60
+    answer_bytes: int = 64 * 1024
+    #: longer than the minute between two polls, and than the time that proxies keep theirs
+    idle_seconds: float = 75
+    #: whoever has sent something wrong may read why so long
+    parting_seconds: float = 5
+    #: of each worker: 1,150 members poll, some with several products
+    connections: int = 4000
+    #: between two looks at the clocks
+    tick: float = 2
+
+
+class TaxiiProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    limits = Limits()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._heard = self.loop.time()
+        #: since when the head of a request is expected, None while none is
+        self._head_since: float | None = self._heard
+        self._in_head = False
+        self._head_bytes = 0
+        self._in_body = False
+        self._body_since = 0.0
+        self._body_bytes = 0
+        self._framed_bytes = 0
+        #: what to say when the answers under way are out
+        self._refusal: IsacError | None = None
+        #: since when nothing more is read
+        self._ended: float | None = None
+        #: since when so many bytes of answers wait for the client to read
+        self._unread: tuple[float, int] | None = None
+        self._ticking: asyncio.TimerHandle | None = None
+
+    # --------------------------------------------------------------------------------------------------- opened, closed
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        open_now = len(self.connections)
+        if open_now > self.limits.connections:
+            self.app = _crowded
+        if open_now > self.limits.connections * 9 // 8:  # even to say so there is no room
+            transport.abort()
+        self._ticking = self.loop.call_later(self.limits.tick, self._tick)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._ticking:
+            self._ticking.cancel()
+        super().connection_lost(exc)
+
+    # ---------------------------------------------------------------------------------------------------------- reading
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        if self._ended is not None or self._refusal is not None:
+            return
+        self._heard = self.loop.time()
+        if self._head_since is None and self._is_idle():
+            self._head_since = self._heard
+        was_in_head = self._in_head
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.cycle.keep_alive = False  # we stay with HTTP, and the parser has lost its place
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self._refuse(cause if isinstance(cause, IsacError) else BadRequest("This is no valid HTTP/1.1 request."))
+        else:
+            if self._in_head and was_in_head:
+                self._count_head(len(data))
+            elif self._in_body:
+                self._framed_bytes += len(data)
+                if self._framed_bytes > self.limits.head + 10 * self._body_bytes:
+                    self._refuse(BadRequest("The chunks of the body are too small, or their frames too large."))
+
+    def _is_idle(self) -> bool:
+        return not self._in_body and (self.cycle is None or self.cycle.response_complete)
+
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > self.limits.head:
+            self._refuse(_headers_too_large(self.limits))
+
+    def on_message_begin(self) -> None:
+        if len(self.pipeline) >= self.limits.pipelined:
+            raise BadRequest("Wait for the answers to the requests before this one.")
+        super().on_message_begin()
+        self._in_head, self._head_bytes, self._head_since = True, 0, self._heard
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > self.limits.address:
+            raise AddressTooLong(f"An address may have {self.limits.address:,} bytes at most.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            return  # a trailer behind the body: nothing asks for one, and the headers are with the application
+        super().on_header(name, value)
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > self.limits.head or len(self.headers) > self.limits.headers:
+            raise _headers_too_large(self.limits)
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._in_head, self._head_since = False, None
+        self._in_body, self._body_since, self._body_bytes, self._framed_bytes = True, self._heard, 0, 0
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        super().on_message_complete()
+
+    # -------------------------------------------------------------------------------------------------------- answering
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        cycle.__class__ = _Cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        self._heard = self.loop.time()
+        if self._refusal is None or self.pipeline:
+            super().on_response_complete()
+        elif not self.transport.is_closing():
+            self._say(self._refusal)
+
+    def _refuse(self, error: IsacError) -> None:
+        """Answer what cannot be read on in place of the application, but after the answers that are under way."""
+        own, started = self._in_body, self.cycle is not None and self.cycle.response_started
+        self._in_head, self._head_since, self._in_body = False, None, False
+        if own and self.pipeline:
+            self.pipeline.popleft()  # the broken one itself: the application has not seen it
+        elif own and started:
+            self.cycle.keep_alive = False  # it has its answer, or is getting it
+            if self.cycle.response_complete:
+                self._end()
+            return
+        elif own:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            self._say(error)
+            return
+        if self.cycle is None or self.cycle.response_complete:
+            self._say(error)
+        else:
+            self._refusal = error
+
+    def _say(self, error: IsacError) -> None:
+        scope: dict[str, Any] = dict(self.scope or {})
+        answer = wire.error_answer(error, str(uuid.uuid4()), scope.get("method", ""), scope.get("path", ""))
+        lines = [*self.server_state.default_headers, *answer.raw_headers, (b"connection", b"close")]
+        head = b"".join(b"%b: %b\r\n" % line for line in lines)
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[answer.status_code], head, bytes(answer.body)))
+        self._end()
+
+    def _end(self) -> None:
+        """Read nothing more, but close only a little later: whoever still sends would see a reset, and no answer."""
+        self._ended = self.loop.time()
+        self._unset_keepalive_if_required()
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    # ----------------------------------------------------------------------------------------------------------- clocks
+
+    def _tick(self) -> None:
+        now, limits = self.loop.time(), self.limits
+        self._ticking = self.loop.call_later(limits.tick, self._tick)
+        if self._ended is not None and now - self._ended > limits.parting_seconds:
+            self.transport.abort()
+        elif not self._is_read(now):
+            self._cut("the client does not read its answer")
+        elif self._ended is not None or self.transport.is_closing():
+            return
+        elif self.flow.read_paused:
+            # We do not listen: the client's clocks stand still.
+            self._heard = now
+            self._body_since += limits.tick
+        elif self._head_since is not None:
+            self._look_at_head(now - self._head_since)
+        elif self._in_body:
+            self._look_at_body(now)
+        elif self._is_idle() and now - self._heard > limits.idle_seconds:
+            self.transport.close()
+
+    def _look_at_head(self, seconds: float) -> None:
+        if seconds <= self.limits.head_seconds:
+            return
+        if self._in_head:
+            self._refuse(TooSlow(f"The headers must be here within {self.limits.head_seconds:g} seconds."))
+        else:
+            self.transport.close()  # opened and silent
+
+    def _look_at_body(self, now: float) -> None:
+        limits, seconds = self.limits, now - self._body_since
+        if self.cycle.response_complete and seconds > limits.late_seconds:
+            self._end()
+        elif now - self._heard > limits.body_rest:
+            self._refuse(TooSlow(f"The body rested for more than {limits.body_rest:g} seconds."))
+        elif self._body_bytes < (seconds - limits.body_start) * limits.body_rate:
+            self._refuse(TooSlow(f"The body comes with less than {limits.body_rate:,} bytes a second."))
+
+    def _is_read(self, now: float) -> bool:
+        """Does the client read its answers?"""
+        ours = self.transport.get_write_buffer_size()
+        if not ours:
+            self._unread = None
+        elif self._unread is None:
+            self._unread = now, ours + _unacknowledged(self.transport)
+        elif now - self._unread[0] > self.limits.answer_seconds:
+            waiting = ours + _unacknowledged(self.transport)
+            if self._unread[1] - waiting < self.limits.answer_bytes:
+                return False
+            self._unread = now, waiting
+        return True
+
+    def resume_writing(self) -> None:
+        self._unread = None
+        super().resume_writing()
+
+    def _cut(self, reason: str) -> None:
+        log.info("connection cut", extra={"reason": reason})
+        self.transport.abort()
+
+
+class _Cycle(RequestResponseCycle):
+    """One request and its answer."""
+
+    async def send_500_response(self) -> None:
+        """Answer what the application failed to; uvicorn's own line in the log, before ours, holds the traceback."""
+        state: dict[str, Any] = dict(self.scope).get("state") or {}  # type: ignore[assignment]
+        error_id = state.get("request_id") or str(uuid.uuid4())
+        error = RuntimeError("the application did not answer")
+        answer = wire.error_answer(error, error_id, self.scope["method"], self.scope["path"])
+        headers = [*answer.raw_headers, (b"connection", b"close")]
+        await self.send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
+        await self.send({"type": "http.response.body", "body": bytes(answer.body), "more_body": False})
+
+
+async def _crowded(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer in place of the application that there are too many connections."""
+    busy = Busy("Too many connections are open. Try again in a few seconds.")
+    answer: Response = wire.error_answer(busy, str(uuid.uuid4()), scope["method"], scope["path"])
+    answer.headers["Connection"] = "close"
+    await answer(scope, receive, send)
+
+
+@functools.cache
+def _headers_too_large(limits: Limits) -> HeadersTooLarge:
+    return HeadersTooLarge(f"A request may have {limits.headers} headers and {limits.head:,} bytes of them at most.")
+
+
+def _unacknowledged(transport: asyncio.Transport) -> int:
+    """The bytes that the kernel has taken, and the client not yet (SIOCOUTQ, which is TIOCOUTQ)."""
+    taken = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+    found: int = struct.unpack("i", taken)[0]
+    return found
