@@ -58,9 +58,8 @@ def repeats(followed: Followed, product: str) -> list[tuple[Delivery, Delivery]]
     found = []
     for shelf in shelves(followed, product):
         first: dict[Row, Delivery] = {}
-        for delivery in deliveries(followed, followed.readers[product], shelf):
-            if first.setdefault(delivery.row, delivery) is not delivery:
-                found.append((first[delivery.row], delivery))
+        came = deliveries(followed, followed.readers[product], shelf)
+        found += [(first[each.row], each) for each in came if first.setdefault(each.row, each) is not each]
     return found
 
 

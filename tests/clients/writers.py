@@ -134,14 +134,15 @@ class Stewards:
                     continue
                 self.journal.count(deed.__name__)
 
-    async def granted(self, conn: Connection, ours: bool = False) -> tuple[Subject, str]:
-        """An object and where it is granted."""
+    async def granted(self, conn: Connection, *at: str, ours: bool = False) -> tuple[Subject, str]:
+        """An object and where it is granted, at one of these audiences if any is named."""
         rows = await facts.fetch(
             conn,
             """SELECT o.stix_id, g.producer, a.code FROM grants g JOIN objects o ON o.pk = g.object
                JOIN audiences a ON a.pk = g.audience
-               WHERE o.stix_id LIKE 'indicator--%%' AND (NOT %s OR g.producer = %s) ORDER BY g.ordinal""",
-            (ours, (await facts.isac(conn))[0]),
+               WHERE o.stix_id LIKE 'indicator--%%' AND (NOT %s OR g.producer = %s)
+                 AND (%s::text[] = '{}' OR a.code = ANY(%s)) ORDER BY g.ordinal""",
+            (ours, (await facts.isac(conn))[0], list(at), list(at)),
         )
         if not rows:
             raise NotFound("Nothing yet.")
@@ -156,7 +157,7 @@ class Stewards:
         await log.widen(conn, subject, await self.audience(conn, "us", "us-oh", "public"), by)
 
     async def narrow(self, conn: Connection, by: By) -> None:
-        subject, code = await self.granted(conn)
+        subject, code = await self.granted(conn, "public", "us")
         to = await self.audience(conn, "us-oh", "us-oh-39901", "us-oh-39902", "us-tx")
         await log.narrow(conn, subject, await self.audience(conn, code), to, by)
 
