@@ -15,7 +15,7 @@ def upgrade() -> None:
     # The driver's own: op.execute would read the colons in the SQL as parameters.
     run = op.get_bind().exec_driver_sql
     schema = run("SELECT quote_ident(current_schema())").scalar_one()
-    for statements in (WHO, WHAT, LOG, RELEASE_BATCH, GRANTS):
+    for statements in (WHO, WHAT, LOG, RELEASE_BATCH, ROSTER, GRANTS):
         run(statements.replace("{schema}", schema))
 
 
@@ -222,6 +222,8 @@ CREATE UNIQUE INDEX log_live ON log (audience, date_added) WHERE ended_seq IS NU
 CREATE INDEX log_live_type ON log (audience, type, date_added) WHERE ended_seq IS NULL;
 CREATE INDEX log_history ON log (audience, date_added) WHERE ended_seq IS NOT NULL AND shut_seq IS NULL;
 CREATE INDEX log_object ON log (object);
+CREATE INDEX log_ended ON log (ended_seq) WHERE ended_seq IS NOT NULL;
+CREATE INDEX log_shut ON log (shut_seq) WHERE shut_seq IS NOT NULL;
 
 CREATE TABLE head (
   single boolean PRIMARY KEY DEFAULT true CHECK (single),
@@ -295,6 +297,35 @@ BEGIN
                       CASE WHEN puts > 0 THEN start + (puts - 1) * interval '1 microsecond' ELSE latest.date_added END;
 END
 $$;
+"""
+
+# Who may see what has changed: whoever remembers an answer to that asks anew.
+ROSTER = """
+CREATE TABLE roster (
+  single boolean PRIMARY KEY DEFAULT true CHECK (single),
+  version bigint NOT NULL
+);
+INSERT INTO roster (version) VALUES (0);
+
+CREATE FUNCTION roster_changed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
+BEGIN
+  UPDATE roster SET version = version + 1;
+  PERFORM pg_notify('{schema}_log', '');
+  RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION roster_changed FROM PUBLIC;
+CREATE TRIGGER roster_changed AFTER INSERT OR UPDATE OR DELETE ON audiences
+  FOR EACH STATEMENT EXECUTE FUNCTION roster_changed();
+CREATE TRIGGER roster_changed AFTER INSERT OR UPDATE OR DELETE ON organizations
+  FOR EACH STATEMENT EXECUTE FUNCTION roster_changed();
+CREATE TRIGGER roster_changed AFTER INSERT OR UPDATE OR DELETE ON group_members
+  FOR EACH STATEMENT EXECUTE FUNCTION roster_changed();
+CREATE TRIGGER roster_changed AFTER INSERT OR UPDATE OR DELETE ON collections
+  FOR EACH STATEMENT EXECUTE FUNCTION roster_changed();
+CREATE TRIGGER roster_changed AFTER INSERT OR UPDATE OR DELETE ON keys
+  FOR EACH STATEMENT EXECUTE FUNCTION roster_changed();
 """
 
 GRANTS = """

@@ -6,15 +6,28 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from isac import logs
 from isac.errors import IsacError
 from isac.serve import access, taxii, wire
+from isac.serve.fast import Fast
+from isac.serve.pages import Pages
 from isac.serve.queries import Tokens
 from isac.store import database, members
+from isac.store.follower import Follower
 
 #: what TAXII clients cut their envelopes to
 MAX_CONTENT_LENGTH = 100 * 1024 * 1024
+
+
+class Application(FastAPI):
+    """FastAPI, and before it what is answered from memory."""
+
+    fast: Fast
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.fast(scope, receive, send)
 
 
 def create_app(
@@ -23,7 +36,7 @@ def create_app(
     max_content_length: int = MAX_CONTENT_LENGTH,
     public: bool = False,
     free: bool = False,
-) -> FastAPI:
+) -> Application:
     """The server as an ASGI application.
 
     It refuses to start while a route does not say who may call it, or the database does not answer. `public` opens
@@ -39,11 +52,25 @@ def create_app(
             async with pool.connection() as conn:
                 tokens = Tokens(await members.token_key(conn))
                 visitor = access.visitor((await members.shelf(conn, "public")).own) if public else None
-            app.state.site = access.Site(pool, access.Keyring(pool), tokens, max_content_length, visitor, free)
-            yield
+            follower = Follower(pool, database_url)
+            app.state.site = application.fast.here = access.Site(
+                pool,
+                follower,
+                access.Keyring(pool, follower),
+                access.Shelves(follower),
+                Pages(follower),
+                tokens,
+                max_content_length,
+                visitor,
+                free,
+            )
+            async with follower.following():
+                yield
 
     # No page of FastAPI's own: it would be a route that anybody may call, and TAXII needs no description.
-    app = FastAPI(title=taxii.TITLE, openapi_url=None, redirect_slashes=False, lifespan=lifespan)
+    application = Application(title=taxii.TITLE, openapi_url=None, redirect_slashes=False, lifespan=lifespan)
+    application.fast = Fast(super(Application, application).__call__, taxii.ROOT)
+    app: FastAPI = application
     app.include_router(taxii.discovery)
     app.include_router(taxii.root)
     app.add_middleware(wire.Door, roots=(taxii.DISCOVERY, taxii.ROOT))
@@ -51,4 +78,4 @@ def create_app(
         app.add_exception_handler(error, wire.render)
     for status in (404, 405):  # of the router; ours are IsacErrors
         app.add_exception_handler(status, access.nowhere)
-    return app
+    return application

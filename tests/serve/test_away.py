@@ -1,4 +1,8 @@
-"""When the database goes away under a running server: 503 with Retry-After, and it heals by itself."""
+"""When the database goes away under a running server: after two seconds, for which its memory answers, 503 with
+Retry-After; and it heals by itself.
+"""
+
+import time
 
 import httpx2
 import psycopg
@@ -26,8 +30,9 @@ def test_a_database_that_is_away_is_503_until_it_is_back(
 
 
 def _until(where: str, auth: tuple[str, str], status: int) -> httpx2.Response:
-    for _ in range(40):
+    for _ in range(100):
         answer = httpx2.get(where, auth=auth, timeout=60)
         if answer.status_code == status:
             return answer
+        time.sleep(0.1)
     raise AssertionError(f"never {status}, last {answer.status_code}: {answer.text}")

@@ -205,16 +205,16 @@ def test_the_application_has_no_right_to_write_the_log_not_even_in_a_column(data
     assert [row for row in rights if row[2]] == []
 
 
-def test_release_batch_is_the_only_function_that_runs_with_the_owners_rights(database_url: str) -> None:
+def test_two_functions_run_with_the_owners_rights_and_only_one_can_be_called(database_url: str) -> None:
     found_there = rows(
         database_url,
         """SELECT proname, has_function_privilege('isac_app', oid, 'EXECUTE'),
                   coalesce((SELECT bool_or(grantee = 0) FROM aclexplode(proacl)), true), proconfig
-           FROM pg_proc WHERE prosecdef AND pronamespace NOT IN ('pg_catalog'::regnamespace)""",
+           FROM pg_proc WHERE prosecdef AND pronamespace NOT IN ('pg_catalog'::regnamespace) ORDER BY proname""",
     )
 
-    assert [row[:3] for row in found_there] == [("release_batch", True, False)]
-    assert any(setting.startswith("search_path=") for setting in found_there[0][3])
+    assert [row[:3] for row in found_there] == [("release_batch", True, False), ("roster_changed", False, False)]
+    assert all(any(setting.startswith("search_path=") for setting in row[3]) for row in found_there)
 
 
 def test_the_application_writes_the_log_through_release_batch(database_url: str) -> None:

@@ -19,37 +19,80 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
 from isac.errors import IsacError, NotFound, Unauthorized
-from isac.policy.actors import Actor, Audience, Role, Scope
+from isac.policy.actors import Actor, Audience, Role, Scope, may_read
 from isac.serve import wire
+from isac.serve.pages import Pages
 from isac.serve.queries import Tokens
 from isac.store import members
 from isac.store.database import Connection, Pool
+from isac.store.follower import Follower
+from isac.store.members import Collection
+
+#: what a collection was called is remembered for so many names
+_SHELVES = 20_000
 
 
 class Keyring:
     """Actors by the SHA-256 of their secret; only those that exist, so it holds no more than there are keys."""
 
-    #: A revoked key, a changed role or group counts within two seconds: this one, and one for the reading.
+    #: Without a follower a revoked key, a changed role or group counts within two seconds: this one, and one to read.
     SECONDS = 1.0
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-        self._known: dict[bytes, tuple[float, Actor]] = {}
+    def __init__(self, pool: Pool, follower: Follower) -> None:
+        self._pool, self._follower = pool, follower
+        #: digest → asked at, roster's version before that, actor
+        self._known: dict[bytes, tuple[float, int, Actor]] = {}
+
+    def known(self, secret: str) -> Actor | None:
+        """Whose secret this is, where it was asked before and nobody's rights have changed since."""
+        remembered = self._known.get(hashlib.sha256(secret.encode()).digest())
+        if remembered and remembered[1] == self._follower.roster and self._follower.is_fresh():
+            return remembered[2]
+        return None
 
     async def actor(self, secret: str) -> Actor | None:
-        """Whose secret this is; costs a connection only where it was not asked for within the last second."""
+        """Whose secret this is; costs a connection only where that is not known."""
+        found = self.known(secret)
+        if found is not None:
+            return found
         digest = hashlib.sha256(secret.encode()).digest()
-        asked_at = asyncio.get_running_loop().time()
+        asked_at, roster = asyncio.get_running_loop().time(), self._follower.roster
         remembered = self._known.get(digest)
-        if remembered and asked_at < remembered[0] + self.SECONDS:
-            return remembered[1]
+        if remembered and remembered[1] == roster and asked_at < remembered[0] + self.SECONDS:
+            return remembered[2]
         async with self._pool.connection() as conn:
             actor = await members.actor(conn, secret)
         if actor is None:
             self._known.pop(digest, None)
         else:
-            self._known[digest] = asked_at, actor
+            self._known[digest] = asked_at, roster, actor
         return actor
+
+
+class Shelves:
+    """Collections by the words that name them: they never change, but who reads them does."""
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+        self._known: dict[str, tuple[int, Collection]] = {}
+
+    def known(self, reference: str, asking: Actor) -> Collection | None:
+        """A collection that was asked for before and that the actor may read."""
+        found = self._known.get(reference)
+        if found is None or found[0] != self._follower.roster or not may_read(asking.scope, found[1].own):
+            return None
+        return found[1]
+
+    async def readable(self, conn: Connection, reference: str, asking: Actor) -> Collection:
+        """A collection by id or alias. Raises NotFound as well where the actor may not see it."""
+        found = self.known(reference, asking) if self._follower.is_fresh() else None
+        if found is None:
+            roster = self._follower.roster
+            found = await members.collection(conn, reference, asking)
+            if len(self._known) >= _SHELVES:
+                self._known.clear()
+            self._known[reference] = roster, found
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +100,10 @@ class Site:
     """What the endpoints need to know of this server; made when it starts."""
 
     pool: Pool
+    follower: Follower
     keyring: Keyring
+    shelves: Shelves
+    pages: Pages
     tokens: Tokens
     max_content_length: int
     #: who brings no key, where the operator opened the public collection; None elsewhere
@@ -131,18 +177,11 @@ async def _reading(request: Request) -> AsyncIterator[Connection]:
         yield conn
 
 
-async def _transaction(request: Request) -> AsyncIterator[Connection]:
-    async with site(request).pool.connection() as conn, conn.transaction():
-        yield conn
-
-
 Member = Annotated[Actor, Depends(member)]
 Anyone = Annotated[Actor, Depends(anyone)]
 Here = Annotated[Site, Depends(_site)]
 #: Autocommit, for reading only. Returned before the answer leaves: a slow reader holds no connection.
 ReadDb = Annotated[Connection, Depends(_reading, scope="function")]
-#: One transaction, committed before the answer: with FastAPI's default scope the client would have its 202 before.
-Db = Annotated[Connection, Depends(_transaction, scope="function")]
 
 
 # ----------------------------------------------------------------------------------------------------- what no route is

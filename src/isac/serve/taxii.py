@@ -15,7 +15,8 @@ from isac.formats import stix
 from isac.ingest import intake
 from isac.policy.actors import Actor, may_release
 from isac.serve import access, queries, wire
-from isac.serve.access import Anyone, Db, Here, Member, ReadDb, Site
+from isac.serve.access import Anyone, Here, Member, ReadDb, Site
+from isac.serve.pages import answer
 from isac.serve.queries import Asked
 from isac.store import members, objects, submissions
 from isac.store.database import Connection
@@ -108,8 +109,14 @@ async def get_objects(anyone: Anyone, collection: str, asked: ObjectsQuery, db: 
     """Get Objects (TAXII 2.1 §5.4). Empty envelope when nothing matches; 404 for what is not the caller's."""
     shelf = await _readable(db, collection, anyone, here)
     query = here.tokens.query(asked, shelf.pk)
+    stamp = here.pages.stamp(shelf)
     page, dates = await _dated(objects.page, db, shelf, query)
-    return wire.envelope(page, here.tokens.next(shelf.pk, query, page), dates)
+    # A version becomes the first one when older ones are deleted.
+    tagged = not query.versions.first
+    response = wire.envelope(page, here.tokens.next(shelf.pk, query, page), dates, tagged=tagged)
+    if page.objects:
+        here.pages.keep(shelf, query, stamp, page.more, answer(response.raw_headers, bytes(response.body)))
+    return response
 
 
 @root.post("/collections/{collection}/objects/")
@@ -123,6 +130,7 @@ async def add_objects(member: Member, collection: str, request: Request, here: H
     pieces = await asyncio.to_thread(_pieces, await wire.envelope_body(request, here.max_content_length))
     submission = intake.Submission(pieces, shelf.own, "TAXII")
     outcome = await intake.take_in(here.pool, submission, member, free=here.free)
+    await here.follower.look()  # nobody's poll is older than what he wrote himself
     async with here.pool.connection() as db:
         return wire.status(await submissions.status(db, outcome.id, member), 202)
 
@@ -137,16 +145,19 @@ async def get_object(
     page, dates = await _dated(objects.page, db, shelf, query)
     if not page.objects and not await objects.exists(db, shelf, stix_id.lower()):
         raise NotFound("No such object.")
-    return wire.envelope(page, here.tokens.next(shelf.pk, query, page), dates)
+    return wire.envelope(page, here.tokens.next(shelf.pk, query, page), dates, tagged=not query.versions.first)
 
 
 @root.delete("/collections/{collection}/objects/{stix_id}/")
-async def delete_object(member: Member, collection: str, stix_id: str, asked: DeleteQuery, db: Db) -> Response:
+async def delete_object(member: Member, collection: str, stix_id: str, asked: DeleteQuery, here: Here) -> Response:
     """Delete an Object (TAXII 2.1 §5.7): all its versions, unless match[version] names some (A-15)."""
-    shelf = _writable(await members.collection(db, collection, member), member)
+    async with here.pool.connection() as db:
+        shelf = _writable(await members.collection(db, collection, member), member)
     if asked.spec_versions is not None and objects.SPEC_VERSION not in asked.spec_versions:
         raise NotFound("No such object.")
-    await objects.delete(db, shelf, stix_id.lower(), asked.versions, member, times.now())
+    async with here.pool.connection() as db, db.transaction():
+        await objects.delete(db, shelf, stix_id.lower(), asked.versions, member, times.now())
+    await here.follower.look()
     return wire.nothing()
 
 
@@ -196,7 +207,7 @@ def _only(stix_id: str, query: Query) -> Query:
 async def _readable(db: Connection, reference: str, anyone: Actor, here: Site) -> Collection:
     """A collection. Raises NotFound where the caller may not see it; who brought no key is asked for one."""
     try:
-        return await members.collection(db, reference, anyone)
+        return await here.shelves.readable(db, reference, anyone)
     except NotFound:
         if anyone is here.visitor:
             raise access.no_key() from None

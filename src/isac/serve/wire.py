@@ -174,12 +174,20 @@ def nothing() -> Response:
     return Response(b"", media_type=TAXII)
 
 
-def envelope(page: Page, next: str | None, dates: Dates) -> Response:
-    """Objects as their bytes came: joined, never read and written again (§3.7; empty: `{}`)."""
+def envelope(page: Page, next: str | None, dates: Dates, *, tagged: bool = True) -> Response:
+    """Objects as their bytes came: joined, never read and written again (§3.7; empty: `{}`).
+
+    `tagged`, where rows can leave the page's view but none can enter it below its last date: then that date and the
+    number of rows tell whether anything changed, and are the ETag.
+    """
     if not page.objects:
         return _paged(b"{}", dates)
     more = b'"more":true,"next":"%b",' % next.encode() if next else b""
-    return _paged(b'{%b"objects":[%b]}' % (more, b",".join(page.objects)), dates)
+    response = _paged(b'{%b"objects":[%b]}' % (more, b",".join(page.objects)), dates)
+    response.headers["Vary"] = "Accept-Encoding"
+    if tagged and page.last:
+        response.headers["ETag"] = f'W/"{times.taxii(page.last)}-{len(page.objects)}-{int(page.more)}"'
+    return response
 
 
 def manifest(found: Manifest, next: str | None, dates: Dates) -> Response:

@@ -150,7 +150,9 @@ async def _by_object(conn: Connection, query: LiteralString, pks: Sequence[int])
     return found
 
 
-async def fetch(conn: Connection, query: LiteralString, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+async def fetch(
+    conn: Connection, query: LiteralString, values: Sequence[object] | Mapping[str, object] = ()
+) -> list[tuple[Any, ...]]:
     return await (await conn.execute(query, values)).fetchall()
 
 

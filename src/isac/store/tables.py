@@ -292,6 +292,9 @@ log = Table(
         postgresql_where=text("ended_seq IS NOT NULL AND shut_seq IS NULL"),
     ),
     Index("log_object", "object"),
+    # what a follower has not seen yet
+    Index("log_ended", "ended_seq", postgresql_where=text("ended_seq IS NOT NULL")),
+    Index("log_shut", "shut_seq", postgresql_where=text("shut_seq IS NOT NULL")),
 )
 
 head = Table(
@@ -303,4 +306,12 @@ head = Table(
     _must("date_added", _WHEN),
     # PostgreSQL's timeline when it was written: another one means failover or restore
     _must("timeline", BigInteger),
+)
+
+roster = Table(
+    "roster",
+    metadata,
+    Column("single", Boolean, primary_key=True, server_default=text("true")),
+    # counts the changes of audiences, organizations, groups, collections and keys
+    _must("version", BigInteger),
 )

@@ -1,0 +1,274 @@
+"""Before FastAPI: polls of objects that this worker can prove from memory, and what all answers of 200 have in common.
+
+It answers where nothing is new, from the newest rows, and from pages that are kept; all else goes the whole way, which
+alone knows what a request means. A test sends requests both ways and compares the bytes. Besides: 304 for an answer
+that the client has, and gzip.
+"""
+
+import asyncio
+import hashlib
+import weakref
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from isac.errors import IsacError
+from isac.policy.actors import Actor
+from isac.serve import access, queries, wire
+from isac.serve.access import Site
+from isac.serve.pages import Answer, Stamp, answer
+from isac.store.members import Collection
+from isac.store.objects import MAX_BYTES, SPEC_VERSION, Page, Query
+
+#: shorter bodies gain nothing by gzip, longer ones are packed in a thread
+_SHORT, _LONG = 1024, 64 * 1024
+#: requests whose meaning is remembered
+_MEANINGS = 20_000
+_OBJECTS = b"/objects/"
+
+
+@dataclass(slots=True)
+class Meaning:
+    """What a request comes to, as long as nobody's rights change, and what its answer was when the log was at `seq`."""
+
+    roster: int
+    shelf: Collection
+    audiences: tuple[int, ...]
+    query: Query
+    #: rows start after this instant
+    after: datetime
+    seq: int = -1
+    #: kept by `Pages` alone, but for the short ones
+    answer: Callable[[], Answer | None] | None = None
+
+
+class Fast:
+    """The ASGI application in front of the whole one. Until `here` is set, all goes the whole way."""
+
+    def __init__(self, whole: ASGIApp, root: str) -> None:
+        self._whole = whole
+        self._before, self._behind = f"{root}collections/", "/objects/"
+        self.here: Site | None = None
+        self._meanings: dict[tuple[bytes, str, bytes], Meaning] = {}
+        self._accepts: dict[bytes, bool] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
+            await self._whole(scope, receive, send)
+            return
+        credential = accept = tags = encodings = b""
+        plain = True
+        for name, value in scope["headers"]:
+            if name == b"authorization" or name == b"x-api-key":
+                plain = plain and not credential
+                credential = value
+            elif name == b"accept":
+                plain = plain and not accept
+                accept = value
+            elif name == b"if-none-match":
+                tags = value
+            elif name == b"accept-encoding":
+                encodings = value
+        remembered, meaning = None, None
+        if plain and self.here is not None and self.here.follower.is_fresh() and self._is_acceptable(accept):
+            meaning = self._meaning(self.here, scope, credential)
+            if meaning is not None:
+                remembered = self._remembered(self.here, meaning)
+        if remembered is None:
+            await _Finish(self._whole, tags, encodings)(scope, receive, send)
+            return
+        if tags and _has(tags, remembered.tag):
+            await _send(send, _not_modified(remembered))
+            return
+        if encodings and len(remembered.body["body"]) >= _SHORT and _takes_gzip(encodings):
+            remembered = await self._packed(self.here, meaning, remembered)
+        await send(remembered.start)
+        await send(remembered.body if scope["method"] == "GET" else _NO_BODY)
+
+    def _is_acceptable(self, accept: bytes) -> bool:
+        known = self._accepts.get(accept)
+        if known is None:
+            known = wire.accepts(accept.decode("latin-1"))
+            if len(self._accepts) < 256:
+                self._accepts[accept] = known
+        return known
+
+    # ------------------------------------------------------------------------------------------------------- meanings
+
+    def _meaning(self, here: Site, scope: Scope, credential: bytes) -> Meaning | None:
+        """What is asked, and by whom; None where that is not known without a question."""
+        key = hashlib.sha256(credential).digest(), scope["path"], scope["query_string"]
+        found = self._meanings.get(key)
+        if found is not None and found.roster == here.follower.roster:
+            return found
+        if len(self._meanings) >= _MEANINGS:
+            self._meanings.clear()
+        try:
+            found = self._read(here, scope)
+        except IsacError:
+            return None  # whoever made a mistake is told what it was by the whole way
+        if found is not None:
+            self._meanings[key] = found
+        return found
+
+    def _read(self, here: Site, scope: Scope) -> Meaning | None:
+        path = scope["path"]
+        if not (path.startswith(self._before) and path.endswith(self._behind)):
+            return None
+        reference = path[len(self._before) : -len(self._behind)]
+        caller = self._caller(here, scope)
+        shelf = here.shelves.known(reference, caller) if caller else None
+        if shelf is None:
+            return None
+        query = here.tokens.query(queries.read(scope["query_string"], queries.OF_OBJECTS), shelf.pk)
+        audiences = tuple(audience.pk for audience in shelf.audiences)
+        return Meaning(here.follower.roster, shelf, audiences, query, query.after)
+
+    def _caller(self, here: Site, scope: Scope) -> Actor | None:
+        secret = access.secret_in(Headers(scope=scope))
+        return here.visitor if secret is None else here.keyring.known(secret)
+
+    # -------------------------------------------------------------------------------------------------------- answers
+
+    def _remembered(self, here: Site, meaning: Meaning) -> Answer | None:
+        """The answer, if memory proves it."""
+        follower = here.follower
+        if meaning.answer is not None and meaning.seq == follower.seq:
+            found = meaning.answer()
+            if found is not None:
+                return found
+        after, newest = meaning.after, follower.newest(meaning.audiences)
+        if newest is None or after > follower.horizon:
+            return None
+        if newest <= after:
+            nothing = _nothing(newest)
+            meaning.seq, meaning.answer = follower.seq, lambda: nothing
+            return nothing
+        now = Stamp(follower.era, follower.put(meaning.audiences), follower.ended(meaning.audiences))
+        found = here.pages.find(meaning.shelf, meaning.query, now)
+        if found is None and after >= follower.floor:
+            found = self._recent(here, meaning, now, after, newest)
+        if found is not None:
+            meaning.seq, meaning.answer = follower.seq, weakref.ref(found)
+        return found
+
+    def _recent(self, here: Site, meaning: Meaning, now: Stamp, after: datetime, newest: datetime) -> Answer | None:
+        """A page of the newest rows, if that is all it takes."""
+        query = meaning.query
+        if query.ids is not None or not query.versions.only_last or not _is_ours(query.spec_versions):
+            return None
+        rows = here.follower.after(meaning.audiences, after, query.types, query.limit + 1)
+        if not rows:
+            return _nothing(min(after, newest))
+        if max(len(row.raw) for row in rows) > MAX_BYTES // query.limit:
+            return None
+        more = len(rows) > query.limit
+        shown = rows[: query.limit]
+        page = Page([row.raw for row in shown], shown[0].date_added, shown[-1].date_added, more)
+        dates = shown[0].date_added, shown[-1].date_added
+        response = wire.envelope(page, here.tokens.next(meaning.shelf.pk, query, page), dates)
+        found = answer(response.raw_headers, bytes(response.body))
+        here.pages.keep(meaning.shelf, query, now, more, found)
+        return found
+
+    async def _packed(self, here: Site | None, meaning: Meaning | None, found: Answer) -> Answer:
+        if found.packed is None:
+            packed = await _pack(found.start["headers"], found.body["body"])
+            if here is None or meaning is None:
+                return packed
+            here.pages.pack(meaning.shelf, meaning.query, found, packed)
+        return found.packed or found
+
+
+def _nothing(date: datetime) -> Answer:
+    response = wire.envelope(Page([], None, None, False), None, (date, date))
+    return answer(response.raw_headers, bytes(response.body))
+
+
+def _is_ours(versions: Sequence[str] | None) -> bool:
+    return versions is None or SPEC_VERSION in versions
+
+
+# --------------------------------------------------------------------------------------------- what all answers share
+
+_NO_BODY: Message = {"type": "http.response.body", "body": b""}
+#: what a 304 repeats
+_OF_304 = (b"etag", b"vary", b"content-type", b"x-taxii-date-added-first", b"x-taxii-date-added-last")
+
+
+class _Finish:
+    """Answers of the whole way, with 304 and gzip where they are wanted."""
+
+    def __init__(self, whole: ASGIApp, tags: bytes, encodings: bytes) -> None:
+        self._whole, self._tags, self._encodings = whole, tags, encodings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started: Message | None = None
+
+        async def finishing(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = message
+            elif started is None:
+                await send(message)
+            else:
+                start, started = started, None
+                await self._finish(start, message, scope["method"] == "HEAD", send)
+
+        await self._whole(scope, receive, finishing)
+
+    async def _finish(self, start: Message, body: Message, is_head: bool, send: Send) -> None:
+        if start["status"] == 200 and not body.get("more_body"):
+            whole = answer([*start["headers"]], body.get("body", b""))
+            if self._tags and _has(self._tags, whole.tag):
+                await _send(send, _not_modified(whole))
+                return
+            if not is_head and len(body.get("body", b"")) >= _SHORT and _takes_gzip(self._encodings):
+                packed = await _pack(start["headers"], body["body"])
+                start, body = packed.start, packed.body
+        await send(start)
+        await send(body)
+
+
+async def _send(send: Send, made: Answer) -> None:
+    await send(made.start)
+    await send(made.body)
+
+
+def _not_modified(found: Answer) -> Answer:
+    headers = [(name, value) for name, value in found.start["headers"] if name in _OF_304]
+    return Answer({"type": "http.response.start", "status": 304, "headers": headers}, dict(_NO_BODY), found.tag)
+
+
+def _has(tags: bytes, tag: bytes | None) -> bool:
+    """Is the tag among those of If-None-Match? Compared weakly (RFC 9110 §13.1.2)."""
+    if tag is None:
+        return False
+    plain = tag.removeprefix(b"W/")
+    return tags == tag or any(each.strip().removeprefix(b"W/") in (plain, b"*") for each in tags.split(b","))
+
+
+def _takes_gzip(encodings: bytes) -> bool:
+    """Does Accept-Encoding name gzip, and not with q=0 (RFC 9110 §12.5.3)?"""
+    for each in encodings.lower().split(b","):
+        name, _, q = each.partition(b";")
+        if name.strip() in (b"gzip", b"x-gzip", b"*"):
+            return q.replace(b" ", b"") not in (b"q=0", b"q=0.0", b"q=0.00", b"q=0.000")
+    return False
+
+
+async def _pack(headers: Sequence[tuple[bytes, bytes]], content: bytes) -> Answer:
+    """The same with a gzip body."""
+    packed = await asyncio.to_thread(_gzip, content) if len(content) > _LONG else _gzip(content)
+    kept: list[tuple[bytes, bytes]] = [(name, value) for name, value in headers if name != b"content-length"]
+    length = str(len(packed)).encode()
+    return answer([*kept, (b"content-encoding", b"gzip"), (b"content-length", length)], packed)
+
+
+def _gzip(content: bytes) -> bytes:
+    # The fastest level: another one costs three times as much and saves a tenth.
+    return zlib.compress(content, 1, wbits=31)

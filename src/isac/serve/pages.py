@@ -1,0 +1,98 @@
+"""Answers that are kept: an envelope's bytes, valid as long as the log shows that nothing in it changed.
+
+A page that was full never gets another row: the log grows at its end. So only ends in its audiences void it; one that
+was not full is void with the next row, too. What was kept is the same for all who may read the collection.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from isac.store.follower import Follower
+from isac.store.members import Collection
+from isac.store.objects import Query
+
+#: of bodies, per worker
+MAX_BYTES = 32 * 1024 * 1024
+
+
+class Stamp(NamedTuple):
+    """How far the log was for a collection: what was read later is void as soon as one of these changes."""
+
+    era: int
+    put: int
+    ended: int
+
+
+@dataclass(slots=True, weakref_slot=True)
+class Answer:
+    """An answer of 200 as ASGI messages. Nobody changes it, but for `packed`, which is made once."""
+
+    start: dict[str, Any]
+    body: dict[str, Any]
+    #: its ETag
+    tag: bytes | None
+    #: the same with a gzip body
+    packed: "Answer | None" = None
+
+    @property
+    def size(self) -> int:
+        return len(self.body["body"]) + (len(self.packed.body["body"]) if self.packed else 0)
+
+
+def answer(headers: list[tuple[bytes, bytes]], content: bytes) -> Answer:
+    """An answer of 200 with these headers."""
+    return Answer(
+        {"type": "http.response.start", "status": 200, "headers": headers},
+        {"type": "http.response.body", "body": content},
+        next((value for name, value in headers if name == b"etag"), None),
+    )
+
+
+class Pages:
+    """The answers asked for last, as many as fit into MAX_BYTES."""
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+        self._kept: OrderedDict[tuple[int, Query], tuple[Stamp, bool, Answer]] = OrderedDict()
+        self._bytes = 0
+
+    def stamp(self, shelf: Collection) -> Stamp | None:
+        """To be taken before a page is read; None where the follower lags and nothing can be kept."""
+        if not self._follower.is_fresh():
+            return None
+        audiences = [audience.pk for audience in shelf.audiences]
+        return Stamp(self._follower.era, self._follower.put(audiences), self._follower.ended(audiences))
+
+    def keep(self, shelf: Collection, query: Query, stamp: Stamp | None, full: bool, kept: Answer) -> None:
+        """Keep a page that was read after the stamp; `full`: more rows followed."""
+        if stamp is None or kept.size > MAX_BYTES // 8:
+            return
+        self._drop((shelf.pk, query))
+        self._kept[shelf.pk, query] = stamp, full, kept
+        self._bytes += kept.size
+        while self._bytes > MAX_BYTES:
+            self._drop(next(iter(self._kept)))
+
+    def find(self, shelf: Collection, query: Query, now: Stamp) -> Answer | None:
+        """The answer to a query, if it is still true."""
+        found = self._kept.get((shelf.pk, query))
+        if found is None:
+            return None
+        stamp, full, kept = found
+        if stamp == now or (full and (stamp.era, stamp.ended) == (now.era, now.ended)):
+            self._kept.move_to_end((shelf.pk, query))
+            return kept
+        self._drop((shelf.pk, query))
+        return None
+
+    def pack(self, shelf: Collection, query: Query, kept: Answer, packed: Answer) -> None:
+        """Keep the gzip form with the answer."""
+        kept.packed = packed
+        if (shelf.pk, query) in self._kept and self._kept[shelf.pk, query][2] is kept:
+            self._bytes += len(packed.body["body"])
+
+    def _drop(self, key: tuple[int, Query]) -> None:
+        found = self._kept.pop(key, None)
+        if found:
+            self._bytes -= found[2].size

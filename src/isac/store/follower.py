@@ -1,0 +1,250 @@
+"""The newest part of the log in a worker's memory: what polls are answered from without a question to PostgreSQL.
+
+The log is in commit order, so a follower that lags shows an older prefix, never a hole. It looks at the log when it is
+notified, and each second besides; beyond STALE nobody may answer from it.
+"""
+
+import asyncio
+import contextlib
+import logging
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from isac.errors import Surroundings
+from isac.store import database
+from isac.store.database import SCHEMA, Away, Connection, Pool, Refused
+from isac.store.facts import fetch
+
+log = logging.getLogger(__name__)
+
+#: seconds since the last look at the log beyond which it has to be asked itself: no answer is older
+STALE = 2.0
+#: seconds between two looks without a notice
+_PACE = 1.0
+#: new rows are dated so far ahead of their commit
+_AHEAD = timedelta(seconds=2)
+#: what is kept in memory at most
+MAX_ROWS, MAX_BYTES = 20_000, 32 * 1024 * 1024
+# Of an import nothing is kept: it would slow the import down, and whoever reads that much reads pages.
+_IMPORT = 1000
+_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class Recent:
+    """A row of the log that was live when it came."""
+
+    date_added: datetime
+    type: str
+    raw: bytes
+    live: bool = True
+
+
+@dataclass(slots=True)
+class Shelf:
+    """One audience: its rows in memory, ascending by date, and what was seen of it."""
+
+    dates: list[datetime] = field(default_factory=list)
+    rows: list[Recent] = field(default_factory=list)
+    #: date of its newest row in any view, None without one
+    newest: datetime | None = None
+    #: the log's entries that last added a row to it, and last took one from a view
+    put: int = 0
+    ended: int = 0
+
+
+_EMPTY = Shelf()
+
+
+class Follower:
+    """Follows the log while `following` runs. It knows nothing before that, and so it is not fresh."""
+
+    def __init__(self, pool: Pool, url: str) -> None:
+        self._pool, self._url = pool, url
+        self._looking = asyncio.Lock()
+        self._shelves: dict[int, Shelf] = {}
+        self._by_seq: dict[int, Recent] = {}
+        self._bytes = 0
+        self._looked = float("-inf")
+        self._clock = asyncio.get_running_loop().time
+        self._timeline = -1
+        #: changes where a failover or a restore took entries back: all that was remembered is void
+        self.era = 0
+        #: the log's newest entry that was seen
+        self.seq = -1
+        #: counts the changes of who may see what
+        self.roster = -1
+        #: all live rows after this date are in memory
+        self.floor = _BEGINNING
+        #: no row with a date up to this can have escaped
+        self.horizon = _BEGINNING
+
+    @contextlib.asynccontextmanager
+    async def following(self) -> AsyncIterator[None]:
+        """Follow in the background while the context lasts."""
+        await self.look()
+        task = asyncio.create_task(self._follow())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    # ------------------------------------------------------------------------------------------------------ questions
+
+    def is_fresh(self) -> bool:
+        """Was the log looked at within the last two seconds?"""
+        return self._clock() - self._looked < STALE
+
+    def put(self, audiences: Iterable[int]) -> int:
+        """The log's entry that last added a row to one of the audiences."""
+        return max(self._shelves.get(audience, _EMPTY).put for audience in audiences)
+
+    def ended(self, audiences: Iterable[int]) -> int:
+        """The log's entry that last took a row of theirs from a view."""
+        return max(self._shelves.get(audience, _EMPTY).ended for audience in audiences)
+
+    def newest(self, audiences: Iterable[int]) -> datetime | None:
+        """date_added of their newest row in any view."""
+        dates = (self._shelves.get(audience, _EMPTY).newest for audience in audiences)
+        return max((date for date in dates if date), default=None)
+
+    def after(self, audiences: Iterable[int], date: datetime, types: Sequence[str] | None, most: int) -> list[Recent]:
+        """Their first `most` live rows after a date that is not before `floor`, ascending by date_added."""
+        found: list[Recent] = []
+        for audience in audiences:
+            shelf = self._shelves.get(audience, _EMPTY)
+            rows = shelf.rows[bisect_right(shelf.dates, date) :]
+            found += [row for row in rows if row.live and (types is None or row.type in types)][:most]
+        found.sort(key=lambda row: row.date_added)
+        return found[:most]
+
+    # ---------------------------------------------------------------------------------------------------------- looks
+
+    async def look(self) -> None:
+        """Look at the log: afterwards all is known that was committed before."""
+        async with self._looking, self._pool.connection() as conn:
+            looked = self._clock()
+            ((seq, date, timeline, asked_at, roster),) = await fetch(
+                conn, "SELECT h.seq, h.date_added, h.timeline, statement_timestamp(), r.version FROM head h, roster r"
+            )
+            if seq < self.seq or timeline != self._timeline:
+                await self._begin(conn, date)
+            elif seq > self.seq:
+                await self._read(conn, self.seq, seq, date)
+            self._timeline = timeline
+            self.seq, self.roster = seq, roster
+            # What was committed later than this look is dated later than that.
+            self.horizon = max(date, asked_at + _AHEAD)
+            self._looked = looked
+
+    async def _begin(self, conn: Connection, date: datetime) -> None:
+        """Of what is there already only the newest dates are read."""
+        self.era += 1
+        self._shelves, self._by_seq, self._bytes = {}, {}, 0
+        audiences = [audience for (audience,) in await fetch(conn, "SELECT pk FROM audiences")]
+        await self._date(conn, audiences)
+        self.floor = date
+
+    async def _read(self, conn: Connection, seen: int, seq: int, date: datetime) -> None:
+        """What happened between two entries. Later ends count when their turn comes: a view never changes."""
+        for audience, ended in await fetch(conn, _ENDED, {"seen": seen, "seq": seq}):
+            shelf = self._shelves.setdefault(audience, Shelf())
+            shelf.ended = max(shelf.ended, ended)
+        for (left,) in await fetch(conn, _LEFT, {"seen": seen, "seq": seq}):
+            row = self._by_seq.pop(left, None)
+            if row:
+                row.live = False
+        await self._date(conn, [audience for (audience,) in await fetch(conn, _SHUT, {"seen": seen, "seq": seq})])
+        if seq - seen > _IMPORT:
+            await self._pass_over(conn, seen, seq, date)
+        else:
+            await self._keep(conn, seen, seq)
+
+    async def _date(self, conn: Connection, audiences: Sequence[int]) -> None:
+        for audience, newest in await fetch(conn, _NEWEST, (audiences,)) if audiences else []:
+            self._shelves.setdefault(audience, Shelf()).newest = newest
+
+    async def _pass_over(self, conn: Connection, seen: int, seq: int, date: datetime) -> None:
+        imported = await fetch(conn, _IMPORTED, {"seen": seen, "seq": seq})
+        for audience, put in imported:
+            self._shelves.setdefault(audience, Shelf()).put = put
+        await self._date(conn, [audience for audience, _ in imported])
+        self._forget(date)
+
+    async def _keep(self, conn: Connection, seen: int, seq: int) -> None:
+        async with conn.cursor(binary=True) as cursor:
+            await cursor.execute(_PUT, {"seen": seen, "seq": seq})
+            for number, date, audience, kind, live, shut, raw in await cursor.fetchall():
+                shelf = self._shelves.setdefault(audience, Shelf())
+                shelf.put = number
+                if not shut:
+                    shelf.newest = date
+                if live:
+                    row = self._by_seq[number] = Recent(date, kind, raw)
+                    shelf.dates.append(date)
+                    shelf.rows.append(row)
+                    self._bytes += len(raw)
+        if len(self._by_seq) > MAX_ROWS or self._bytes > MAX_BYTES:
+            dates = sorted(date for shelf in self._shelves.values() for date in shelf.dates)
+            self._forget(dates[len(dates) // 2])
+
+    def _forget(self, until: datetime) -> None:
+        """Drop the rows up to this date."""
+        self.floor = max(self.floor, until)
+        self._bytes = 0
+        for shelf in self._shelves.values():
+            gone = bisect_right(shelf.dates, self.floor)
+            del shelf.dates[:gone], shelf.rows[:gone]
+            self._bytes += sum(len(row.raw) for row in shelf.rows)
+        self._by_seq = {seq: row for seq, row in self._by_seq.items() if row.date_added > self.floor}
+
+    # ------------------------------------------------------------------------------------------------------ following
+
+    async def _follow(self) -> None:
+        """Look again and again. Whatever happens to the database, this goes on."""
+        while True:
+            try:
+                listening = await database.connect(self._url)
+                try:
+                    await self._listen(listening)
+                finally:
+                    await listening.close()
+            except (Away, Surroundings) as error:
+                log.warning("the log cannot be followed, so polls ask the database: %s", error)
+            except Exception:
+                log.exception("the log cannot be followed, so polls ask the database")
+            await asyncio.sleep(_PACE)
+
+    async def _listen(self, listening: Connection) -> None:
+        with contextlib.suppress(Refused):  # by a replica, which has no notices
+            await listening.execute(f"LISTEN {SCHEMA}_log")
+        while True:
+            await self.look()
+            async for _ in listening.notifies(timeout=_PACE, stop_after=1):
+                pass
+
+
+_NEWEST = """
+SELECT a.pk, greatest(
+         (SELECT date_added FROM log WHERE audience = a.pk AND ended_seq IS NULL ORDER BY date_added DESC LIMIT 1),
+         (SELECT date_added FROM log WHERE audience = a.pk AND ended_seq IS NOT NULL AND shut_seq IS NULL
+           ORDER BY date_added DESC LIMIT 1))
+  FROM audiences a WHERE a.pk = ANY(%s)"""
+_ENDED = """
+SELECT audience, max(at) FROM (
+  SELECT audience, ended_seq FROM log WHERE ended_seq > %(seen)s AND ended_seq <= %(seq)s
+  UNION ALL
+  SELECT audience, shut_seq FROM log WHERE shut_seq > %(seen)s AND shut_seq <= %(seq)s) AS ends (audience, at)
+GROUP BY audience"""
+_LEFT = "SELECT seq FROM log WHERE ended_seq > %(seen)s AND ended_seq <= %(seq)s"
+_SHUT = "SELECT DISTINCT audience FROM log WHERE shut_seq > %(seen)s AND shut_seq <= %(seq)s"
+_IMPORTED = """
+SELECT audience, max(seq) FROM log WHERE seq > %(seen)s AND seq <= %(seq)s GROUP BY audience"""
+_PUT = """
+SELECT seq, date_added, audience, type, ended_seq IS NULL OR ended_seq > %(seq)s,
+       shut_seq IS NOT NULL AND shut_seq <= %(seq)s, raw
+  FROM log WHERE seq > %(seen)s AND seq <= %(seq)s ORDER BY seq"""
