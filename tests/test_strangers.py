@@ -92,6 +92,7 @@ def revoked(database_url: str, people: dict[str, Person]) -> Person:
     return people["franklin_admin"]
 
 
+@pytest.mark.taxii("T-3", "T-4", "T-10")
 def test_without_a_key_that_stands_there_is_only_401(there: There, people: dict[str, Person], revoked: Person) -> None:
     member = people["franklin"]
     before = there.everything(member)
@@ -109,6 +110,7 @@ def test_without_a_key_that_stands_there_is_only_401(there: There, people: dict[
     assert there.everything(member) == before
 
 
+@pytest.mark.taxii("T-5", "T-10")
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_a_member_of_elsewhere_finds_nothing_of_this_county(there: There, people: dict[str, Person], name: str) -> None:
     before = there.everything(people["franklin"])

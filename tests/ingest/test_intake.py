@@ -221,6 +221,7 @@ def test_the_same_object_twice_in_one_submission_is_there_once(desk: Desk) -> No
 # ---------------------------------------------------------------------------------------------------------- companions
 
 
+@pytest.mark.taxii("L-13")
 def test_companions_come_first(desk: Desk) -> None:
     """L-13: marking definitions and identities come before, or with, the objects that use them."""
     statement, who = marking(), body("identity", identity_class="organization")
@@ -331,6 +332,7 @@ def test_documentation_addresses_are_for_samples_alone(desk: Desk, one: Body) ->
     assert desk.take(one, sample=True).counts == Counts(accepted=1)
 
 
+@pytest.mark.taxii("L-16")
 def test_a_little_in_the_future_is_held(desk: Desk) -> None:
     soon = in_minutes(4)
 
@@ -338,6 +340,7 @@ def test_a_little_in_the_future_is_held(desk: Desk) -> None:
     assert desk.rules() == {soon["id"]: "future"}
 
 
+@pytest.mark.taxii("L-16")
 def test_far_in_the_future_is_refused(desk: Desk) -> None:
     late = in_minutes(6)
     outcome = desk.take(late)
@@ -460,6 +463,7 @@ def test_a_foreign_creator_is_relayed(desk: Desk) -> None:
     assert desk.page("us-oh-39901") == [orjson.dumps(relayed)]
 
 
+@pytest.mark.taxii("A-16")
 def test_other_content_under_one_version_is_refused(desk: Desk) -> None:
     one = body()
     desk.take(one)

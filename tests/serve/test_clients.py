@@ -48,6 +48,7 @@ def test_it_lists_collections(taxii: Server) -> None:
         assert alone.media_types == ["application/stix+json;version=2.1"]
 
 
+@pytest.mark.taxii("L-1")
 def test_it_begins_at_the_root_with_a_token(server: Running, people: dict[str, Person]) -> None:
     with ApiRoot(f"{server.base}/elections", auth=TokenAuth(people["franklin"].secret)) as root:
         assert people["franklin"].collection in [each.id for each in root.collections]
@@ -107,6 +108,7 @@ def test_it_asks_for_versions(shelf: Collection) -> None:
     assert shelf.get_object(stix_id, version=datetime(2026, 2, 1, tzinfo=UTC)) == envelope(versions[1])
 
 
+@pytest.mark.taxii("L-5", "L-8")
 def test_it_reads_page_by_page(shelf: Collection) -> None:
     names = list("abcdefg")
     for each in tools(*names):
@@ -123,6 +125,7 @@ def test_it_reads_page_by_page(shelf: Collection) -> None:
         ]
 
 
+@pytest.mark.taxii("A-12")
 def test_it_reads_the_versions_page_by_page(shelf: Collection) -> None:
     versions = versions_of(tool(), JANUARY, FEBRUARY, MARCH)
     for each in versions:
@@ -164,6 +167,7 @@ def test_it_is_told_no_in_its_own_words(server: Running, people: dict[str, Perso
 # ---------------------------------------------------------------------------------------------------- habits of others
 
 
+@pytest.mark.taxii("L-1", "L-4")
 def test_misp_splits_its_key_and_doubles_a_slash(server: Running, people: dict[str, Person]) -> None:
     """C-MISP-1: key = base64(user:password), split at each «:»; URL = base URL, «/», API root."""
     person = people["franklin_submitter"]
@@ -172,6 +176,7 @@ def test_misp_splits_its_key_and_doubles_a_slash(server: Running, people: dict[s
         assert root.collections
 
 
+@pytest.mark.taxii("A-18", "L-3")
 def test_splunk_sends_a_bundle_as_taxii(shelf: Collection) -> None:
     """C-SPL-2."""
     bundle = {"type": "bundle", "id": "bundle--4b79b9c4-9bcd-4a8a-bd2a-7d0a6a0c4a3a", "objects": [tool("one")]}
@@ -179,6 +184,7 @@ def test_splunk_sends_a_bundle_as_taxii(shelf: Collection) -> None:
     assert shelf.add_objects(bundle).success_count == 1
 
 
+@pytest.mark.taxii("A-19", "L-6", "L-10")
 def test_elastic_goes_on_with_next_and_limit_alone(clerk: Asking) -> None:
     """C-ELA-1, C-ELA-3, C-ELA-4: a Content-Type on GET, no filter after the first page, on while there is a next."""
     clerk.add(*tools(*"abcde"))
@@ -191,6 +197,7 @@ def test_elastic_goes_on_with_next_and_limit_alone(clerk: Asking) -> None:
     assert found == list("abcde")
 
 
+@pytest.mark.taxii("A-1", "L-6")
 def test_opencti_keeps_next_for_days_and_the_last_date_after_that(clerk: Asking) -> None:
     """C-OCTI-2, C-OCTI-3: one page each tick; with more the next one by `next` and the same added_after."""
     query: dict[str, str] = {}
@@ -214,6 +221,7 @@ def test_opencti_keeps_next_for_days_and_the_last_date_after_that(clerk: Asking)
     assert sorted(found) == sorted(f"{n}-{m}" for n in range(4) for m in range(150))
 
 
+@pytest.mark.taxii("A-19", "L-6")
 def test_opencti_s_connector_sends_a_stale_next_to_the_next_collection(clerk: Asking) -> None:
     """C-OCTC-2: it removes added_after on `next`, and never removes `next`."""
     clerk.add(*tools(*"abc"), to=clerk.home + "objects/")
@@ -232,6 +240,7 @@ def test_opencti_s_connector_sends_a_stale_next_to_the_next_collection(clerk: As
     assert list(found.values()) == [list("abc"), list("def")]
 
 
+@pytest.mark.taxii("T-19", "A-3", "L-3")
 def test_opencti_s_connector_posts_stix_and_accepts_with_a_blank(clerk: Asking) -> None:
     """C-OCTC-6."""
     bundle = {"type": "bundle", "spec_version": "2.1", "id": "bundle--4b79b9c4-9bcd-4a8a-bd2a-7d0a6a0c4a3a"}
@@ -247,6 +256,7 @@ def test_opencti_s_connector_posts_stix_and_accepts_with_a_blank(clerk: Asking) 
     assert (answer.status_code, answer.json()["success_count"]) == (202, 1)
 
 
+@pytest.mark.taxii("A-2", "L-11")
 def test_xsoar_falls_back_to_2_0_only_on_406(ask: Ask) -> None:
     """C-XSOAR-2, C-XSOAR-3: and it chooses a root by the last part of its path."""
     member = ask("franklin")

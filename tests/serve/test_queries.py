@@ -46,6 +46,7 @@ def test_no_query_asks_for_the_newest_versions_from_the_start() -> None:
     assert TOKENS.query(read(""), 7) == Query(limit=DEFAULT_LIMIT, versions=Versions(last=True))
 
 
+@pytest.mark.taxii("A-4")
 @pytest.mark.parametrize(
     "text",
     [
@@ -63,23 +64,27 @@ def test_a4_any_rfc_3339_time_is_read_and_cut_down(text: str) -> None:
     assert read(f"added_after={text}").added_after == ELECTION_DAY
 
 
+@pytest.mark.taxii("T-33", "A-4")
 @pytest.mark.parametrize("text", ["zzz", "", "2026-11-03", "2026-11-03T06:30:00", "2026-02-30T00:00:00Z", "1793687400"])
 def test_t33_a4_other_times_are_malformed(text: str) -> None:
     with pytest.raises(BadRequest):
         read(f"added_after={text}")
 
 
+@pytest.mark.taxii("T-62")
 @pytest.mark.parametrize(("text", "limit"), [("1", 1), ("007", 7), ("1000", 1000), ("1001", 1000), ("9" * 5000, 1000)])
 def test_t62_limit_is_clamped_and_never_refused_for_its_size(text: str, limit: int) -> None:
     assert TOKENS.query(read(f"limit={text}"), 7).limit == limit
 
 
+@pytest.mark.taxii("T-62")
 @pytest.mark.parametrize("text", ["0", "-1", "", "ten", "1.5", "+5", "1e3", "٣", " 5"])
 def test_t62_limit_is_a_whole_number_above_0(text: str) -> None:
     with pytest.raises(BadRequest):
         read(urllib.parse.urlencode({"limit": text}))
 
 
+@pytest.mark.taxii("T-50", "A-28")
 @pytest.mark.parametrize(
     "field",
     [
@@ -96,17 +101,20 @@ def test_t50_i4_a28_a_field_given_twice_is_malformed(field: str) -> None:
         read(f"{field}&{field}")
 
 
+@pytest.mark.taxii("T-50")
 def test_t50_a_field_given_twice_in_two_spellings_is_given_twice() -> None:
     with pytest.raises(BadRequest):
         read("match[type]=malware&match%5Btype%5D=tool")
 
 
+@pytest.mark.taxii("T-50")
 def test_t50_values_of_one_field_are_a_list() -> None:
     found = read("match[type]=indicator,malware&match[id]=Tool--A,tool--b")
 
     assert (found.types, found.ids) == (("indicator", "malware"), ("tool--a", "tool--b"))
 
 
+@pytest.mark.taxii("T-33")
 @pytest.mark.parametrize(
     "query", ["match[type]=", "match[type]=a,,b", "match[id]=,", "match[version]=", "match[version]=,"]
 )
@@ -115,16 +123,19 @@ def test_t33_an_empty_value_is_malformed(query: str) -> None:
         read(query)
 
 
+@pytest.mark.taxii("T-33")
 def test_t33_a_control_character_is_malformed() -> None:
     with pytest.raises(BadRequest):
         read("match[id]=tool--%00")
 
 
+@pytest.mark.taxii("T-51", "A-7")
 @pytest.mark.parametrize("query", ["foo=1", "match[foo]=1&match[foo]=2", "=", "&&", "match[]=x", "Limit=0"])
 def test_t51_a7_unknown_parameters_are_ignored(query: str) -> None:
     assert read(query) == Asked()
 
 
+@pytest.mark.taxii("T-49")
 @pytest.mark.parametrize(
     ("known", "counted"),
     [
@@ -145,6 +156,7 @@ def test_t49_each_endpoint_has_its_filters_and_ignores_the_others(known: frozens
     assert {name for name in Asked.__slots__ if getattr(found, name) is not None} == counted
 
 
+@pytest.mark.taxii("T-58")
 @pytest.mark.parametrize(
     ("text", "versions"),
     [
@@ -162,6 +174,7 @@ def test_t58_versions(text: str, versions: Versions) -> None:
     assert read(f"match[version]={text}").versions == versions
 
 
+@pytest.mark.taxii("T-58", "T-59", "A-28")
 @pytest.mark.parametrize(
     "text",
     [
@@ -182,12 +195,14 @@ def test_t58_t59_a28_malformed_versions(text: str) -> None:
         read(f"match[version]={urllib.parse.quote(text)}")
 
 
+@pytest.mark.taxii("T-59")
 def test_t59_a_version_beyond_what_can_be_stored_matches_nothing() -> None:
     query = TOKENS.query(read("match[version]=9999-12-31T23:59:59Z"), 7)
 
     assert query.ids == ()
 
 
+@pytest.mark.taxii("T-33")
 @given(st.text())
 def test_t33_any_query_string_is_read_or_malformed(text: str) -> None:
     with contextlib.suppress(BadRequest):
@@ -211,6 +226,7 @@ asking = st.builds(
 )
 
 
+@pytest.mark.taxii("L-6")
 @given(asking, instants, st.integers(1, 2**31))
 def test_l6_a_token_carries_collection_position_and_query(query: Query, last: datetime, collection: int) -> None:
     again = TOKENS.query(Asked(next=token(query, collection, last)), collection)
@@ -218,6 +234,7 @@ def test_l6_a_token_carries_collection_position_and_query(query: Query, last: da
     assert again == replace(query, position=last)
 
 
+@pytest.mark.taxii("L-6")
 @given(asking, instants)
 def test_l6_a_token_is_url_safe_and_the_same_each_time(query: Query, last: datetime) -> None:
     found = token(query, last=last)
@@ -226,6 +243,7 @@ def test_l6_a_token_is_url_safe_and_the_same_each_time(query: Query, last: datet
     assert found == token(query, last=last)
 
 
+@pytest.mark.taxii("T-63")
 @given(asking, st.data())
 def test_t63_a_token_that_was_changed_is_malformed(query: Query, data: st.DataObject) -> None:
     sealed = base64.urlsafe_b64decode(token(query) + "==")
@@ -237,12 +255,14 @@ def test_t63_a_token_that_was_changed_is_malformed(query: Query, data: st.DataOb
         TOKENS.query(Asked(next=base64.urlsafe_b64encode(changed).rstrip(b"=").decode()), 7)
 
 
+@pytest.mark.taxii("T-63")
 @given(st.text() | st.binary().map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
 def test_t63_garbage_is_malformed(text: str) -> None:
     with pytest.raises(BadRequest):
         TOKENS.query(Asked(next=text), 7)
 
 
+@pytest.mark.taxii("T-63")
 def test_t63_another_servers_token_is_malformed() -> None:
     foreign = Tokens(b"another key").next(7, Query(limit=5), page())
 
@@ -250,6 +270,7 @@ def test_t63_another_servers_token_is_malformed() -> None:
         TOKENS.query(Asked(next=foreign), 7)
 
 
+@pytest.mark.taxii("L-6")
 def test_l6_positions_of_others_do_not_show() -> None:
     """Two neighboring positions give tokens that share nothing, so nobody counts what lies between them."""
     raw = [
@@ -262,17 +283,20 @@ def test_l6_positions_of_others_do_not_show() -> None:
     assert [bytes(each) for each in raw] != sorted(raw)
 
 
+@pytest.mark.taxii("L-5")
 def test_l5_there_is_a_token_with_more_and_never_without() -> None:
     assert TOKENS.next(7, Query(limit=5), page(more=True))
     assert TOKENS.next(7, Query(limit=5), page(more=False)) is None
 
 
+@pytest.mark.taxii("A-19")
 def test_a19_filters_left_out_are_taken_from_the_token() -> None:
     earlier = Query(limit=5, ids=("a",), types=("malware",), versions=EVERYTHING, spec_versions=("2.1",))
 
     assert resumed(earlier) == replace(earlier, position=ELECTION_DAY)
 
 
+@pytest.mark.taxii("A-19")
 def test_a19_filters_given_again_change_nothing() -> None:
     earlier = Query(limit=5, types=("malware", "tool"), versions=Versions(first=True))
     later = Asked(types=("tool", "malware"), versions=Versions(first=True))
@@ -281,6 +305,7 @@ def test_a19_filters_given_again_change_nothing() -> None:
     assert resumed(earlier, later).versions == earlier.versions
 
 
+@pytest.mark.taxii("A-19")
 @pytest.mark.parametrize(
     ("earlier", "given", "narrowed"),
     [(None, ("a",), ("a",)), (("a", "b"), ("b", "c"), ("b",)), (("a",), ("b",), ()), (("a",), None, ("a",))],
@@ -296,6 +321,7 @@ def test_a19_filters_narrow_by_intersection(
     assert (found.ids, found.types, found.spec_versions) == (narrowed, narrowed, narrowed)
 
 
+@pytest.mark.taxii("A-19")
 @pytest.mark.parametrize(
     ("earlier", "given", "narrowed"),
     [
@@ -316,15 +342,18 @@ def test_a19_versions_narrow_by_intersection(earlier: Versions, given: Versions 
     assert (found.versions, found.ids) == (narrowed, None)
 
 
+@pytest.mark.taxii("A-19")
 def test_a19_versions_that_exclude_each_other_match_nothing() -> None:
     assert resumed(Query(limit=5), Asked(versions=Versions(last=False, first=True))).ids == ()
 
 
+@pytest.mark.taxii("L-6")
 def test_l6_the_limit_may_change_and_is_kept_if_left_out() -> None:
     assert resumed(Query(limit=5), Asked(limit=9)).limit == 9
     assert resumed(Query(limit=5)).limit == 5
 
 
+@pytest.mark.taxii("L-6")
 @pytest.mark.parametrize("days", [-1, 1])
 def test_l6_of_position_and_added_after_the_later_counts(days: int) -> None:
     given = ELECTION_DAY + timedelta(days=days)
@@ -332,6 +361,7 @@ def test_l6_of_position_and_added_after_the_later_counts(days: int) -> None:
     assert resumed(Query(limit=5), Asked(added_after=given)).after == max(given, ELECTION_DAY)
 
 
+@pytest.mark.taxii("A-19")
 def test_a19_another_collections_token_says_nothing() -> None:
     """OpenCTI's habit: the next collection is asked with the last one's token (C-OCTC-2)."""
     earlier = Query(limit=5, types=("malware",), versions=EVERYTHING)
@@ -340,6 +370,7 @@ def test_a19_another_collections_token_says_nothing() -> None:
     assert resumed(earlier, later, collection=8) == Query(limit=DEFAULT_LIMIT, added_after=later.added_after)
 
 
+@pytest.mark.taxii("L-6")
 def test_l6_a_token_of_a_long_query_fits_into_an_address() -> None:
     ids = tuple(f"indicator--{n:08x}-0000-4000-8000-{n * n:012x}" for n in range(50))
 

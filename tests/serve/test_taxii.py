@@ -29,10 +29,12 @@ CLEAR = "marking-definition--94868c89-83c2-464b-929b-a1a8aa3c8487"
 # -------------------------------------------------------------------------------------------------- who asks, and where
 
 
+@pytest.mark.taxii("T-14")
 def test_t14_every_endpoint_is_there(clerk: Asking, paths: list[str]) -> None:
     assert [clerk.get(path).status_code for path in paths] == [200] * 9
 
 
+@pytest.mark.taxii("T-16", "T-17", "L-2")
 def test_t17_every_answer_names_type_and_version(clerk: Asking, paths: list[str]) -> None:
     """3.1: the response includes a Content-Type with media type and version, errors and DELETE included."""
     answers = [clerk.get(path) for path in paths]
@@ -49,6 +51,7 @@ def test_t17_every_answer_names_type_and_version(clerk: Asking, paths: list[str]
     assert {answer.status_code for answer in answers} == {200, 202, 204, 400, 401, 404, 405, 406, 415, 422}
 
 
+@pytest.mark.taxii("T-3", "A-23")
 def test_t3_a23_without_a_key_every_method_is_401_with_a_challenge(clerk: Asking, paths: list[str]) -> None:
     """1.6.9: 401 and WWW-Authenticate. For what is not there, too: nobody probes without a key."""
     methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"]
@@ -61,6 +64,7 @@ def test_t3_a23_without_a_key_every_method_is_401_with_a_challenge(clerk: Asking
             assert method == "HEAD" or is_error(answer, 401)
 
 
+@pytest.mark.taxii("T-4")
 def test_t4_a_request_without_a_key_is_401_before_anything_else_is_judged(clerk: Asking) -> None:
     answer = clerk.http.get(
         clerk.shelf + "objects/?limit=0",
@@ -71,6 +75,7 @@ def test_t4_a_request_without_a_key_is_401_before_anything_else_is_judged(clerk:
     assert is_error(answer, 401)
 
 
+@pytest.mark.taxii("T-2", "L-1")
 def test_l1_the_same_key_in_every_way_and_under_any_user_name(clerk: Asking) -> None:
     secret = clerk.person.secret
     for headers in (
@@ -83,6 +88,7 @@ def test_l1_the_same_key_in_every_way_and_under_any_user_name(clerk: Asking) -> 
     assert clerk.http.get("/elections/", auth=("whoever", secret)).status_code == 200
 
 
+@pytest.mark.taxii("T-8")
 def test_t8_a_request_without_user_agent_is_served(server: Running, people: dict[str, Person]) -> None:
     address = urlsplit(server.base)
     request = (
@@ -94,6 +100,7 @@ def test_t8_a_request_without_user_agent_is_served(server: Running, people: dict
             assert answer.readline() == b"HTTP/1.1 200 OK\r\n"
 
 
+@pytest.mark.taxii("T-12", "A-1", "L-4")
 def test_t12_a1_l4_slashes_do_not_matter_and_nothing_redirects(clerk: Asking, paths: list[str]) -> None:
     for path in paths:
         wanted = clerk.get(path).json()
@@ -102,10 +109,12 @@ def test_t12_a1_l4_slashes_do_not_matter_and_nothing_redirects(clerk: Asking, pa
             assert (form, clerk.http.get(url).json()) == (form, wanted)
 
 
+@pytest.mark.taxii("A-1")
 def test_a1_a_post_without_the_slash_is_taken(clerk: Asking) -> None:
     assert clerk.post(tool(), to="objects").status_code == 202
 
 
+@pytest.mark.taxii("A-22")
 def test_a22_head_is_get_without_its_body(clerk: Asking, paths: list[str]) -> None:
     for path in paths:
         got, head = clerk.get(path), clerk.request("HEAD", path)
@@ -117,6 +126,7 @@ def test_a22_head_is_get_without_its_body(clerk: Asking, paths: list[str]) -> No
         }
 
 
+@pytest.mark.taxii("A-22")
 def test_a22_options_names_the_methods(clerk: Asking, paths: list[str]) -> None:
     allowed = {path: clerk.request("OPTIONS", path) for path in paths}
 
@@ -129,6 +139,7 @@ def test_a22_options_names_the_methods(clerk: Asking, paths: list[str]) -> None:
     ]
 
 
+@pytest.mark.taxii("A-22")
 def test_a22_other_methods_are_405_and_say_which_are_allowed(clerk: Asking, paths: list[str]) -> None:
     for path in paths:
         answer = clerk.request("PUT", path)
@@ -137,20 +148,24 @@ def test_a22_other_methods_are_405_and_say_which_are_allowed(clerk: Asking, path
         assert answer.headers["allow"] == clerk.request("OPTIONS", path).headers["allow"]
 
 
+@pytest.mark.taxii("A-23")
 def test_a23_a_member_finds_nothing_in_an_unknown_root(clerk: Asking) -> None:
     assert is_error(clerk.get("/another-root/collections/"), 404)
 
 
+@pytest.mark.taxii("T-19", "T-20")
 def test_t19_t20_a_taxii_range_without_version_gets_2_1(clerk: Asking, paths: list[str]) -> None:
     for path in paths:
         assert clerk.get(path, accept="application/taxii+json").status_code == 200
 
 
+@pytest.mark.taxii("T-34", "A-2", "L-3")
 def test_a2_c_xsoar_2_other_versions_are_406(clerk: Asking, paths: list[str]) -> None:
     for path in paths:
         assert is_error(clerk.get(path, accept="application/vnd.oasis.taxii+json; version=2.0"), 406)
 
 
+@pytest.mark.taxii("T-21", "A-2")
 def test_a2_no_accept_at_all_is_served(clerk: Asking, paths: list[str]) -> None:
     del clerk.http.headers["accept"]
 
@@ -160,6 +175,7 @@ def test_a2_no_accept_at_all_is_served(clerk: Asking, paths: list[str]) -> None:
 # ------------------------------------------------------------------------------------------------------ discovery, root
 
 
+@pytest.mark.taxii("T-11", "T-37", "T-38")
 def test_t11_t37_t38_discovery(clerk: Asking) -> None:
     found = clerk.get("/taxii2/").json()
 
@@ -185,6 +201,7 @@ def test_decision_23_without_a_key_there_is_nothing_unless_the_operator_opens_it
             assert is_error(nobody.get(path), 401)
 
 
+@pytest.mark.taxii("T-2")
 def test_decision_23_an_open_public_collection_is_read_without_a_key(open_house: TestClient) -> None:
     root = open_house.get("/taxii2/").json()["default"]
     assert open_house.get(root).json()["max_content_length"]
@@ -217,6 +234,7 @@ def test_decision_23_everything_else_needs_a_key_there_too(open_house: TestClien
     assert {each["name"] for each in county.json()["objects"] if each["type"] == "tool"} == {"public", "us-oh-39901"}
 
 
+@pytest.mark.taxii("T-13", "T-39", "L-11")
 def test_t13_t39_a_root_is_relative_and_answers(clerk: Asking) -> None:
     (root,) = clerk.get("/taxii2/").json()["api_roots"]
 
@@ -224,6 +242,7 @@ def test_t13_t39_a_root_is_relative_and_answers(clerk: Asking) -> None:
     assert clerk.get(root).status_code == 200
 
 
+@pytest.mark.taxii("T-40", "T-41")
 def test_t40_t41_the_root_names_its_versions(clerk: Asking) -> None:
     found = clerk.get("/elections/").json()
 
@@ -235,6 +254,7 @@ def test_t40_t41_the_root_names_its_versions(clerk: Asking) -> None:
 # ---------------------------------------------------------------------------------------------------------- collections
 
 
+@pytest.mark.taxii("T-27", "T-43", "T-44", "T-45", "T-47", "A-32")
 def test_t27_t43_t44_t45_t47_collections(clerk: Asking) -> None:
     found = clerk.get("/elections/collections/").json()["collections"]
 
@@ -246,12 +266,14 @@ def test_t27_t43_t44_t45_t47_collections(clerk: Asking) -> None:
     assert found == clerk.get("/elections/collections/").json()["collections"]
 
 
+@pytest.mark.taxii("T-45")
 def test_t45_a_poller_may_read_and_not_write(ask: Ask) -> None:
     found = ask("franklin").get("/elections/collections/").json()["collections"]
 
     assert {(each["can_read"], each["can_write"]) for each in found} == {(True, False)}
 
 
+@pytest.mark.taxii("L-11")
 def test_l11_titles_are_unique_and_clients_may_split_them(ask: Ask) -> None:
     shelves = [
         each
@@ -264,6 +286,7 @@ def test_l11_titles_are_unique_and_clients_may_split_them(ask: Ask) -> None:
     assert not [title for title in titles.values() if re.search("[.,]", title)]
 
 
+@pytest.mark.taxii("T-46")
 def test_t46_the_alias_stands_for_the_id_everywhere(clerk: Asking) -> None:
     one = tool()
     clerk.add(one)
@@ -273,6 +296,7 @@ def test_t46_the_alias_stands_for_the_id_everywhere(clerk: Asking) -> None:
         assert clerk.get(f"/elections/collections/{alias}/{rest}").json() == clerk.get(rest or clerk.shelf).json()
 
 
+@pytest.mark.taxii("T-10", "T-48")
 def test_t48_t10_a_collection_of_others_is_like_one_that_does_not_exist(ask: Ask) -> None:
     franklin, cook = ask("franklin"), ask("cook")
 
@@ -290,6 +314,7 @@ def test_t48_t10_a_collection_of_others_is_like_one_that_does_not_exist(ask: Ask
 # -------------------------------------------------------------------------------------------------------- who sees what
 
 
+@pytest.mark.taxii("T-5", "T-10")
 def test_rule_7_what_a_county_shares_with_itself_nobody_beside_it_sees(ask: Ask) -> None:
     clerk, poller, analyst = ask("franklin_submitter"), ask("franklin"), ask("ohio_analyst")
     one = tool("of Elm County")
@@ -304,6 +329,7 @@ def test_rule_7_what_a_county_shares_with_itself_nobody_beside_it_sees(ask: Ask)
         assert "of Elm County" not in other.get(other.home + "objects/").text
 
 
+@pytest.mark.taxii("L-12")
 def test_rule_7_what_the_nation_gets_every_county_gets_in_its_own_collection(ask: Ask) -> None:
     analyst = ask("isac_analyst")
     one = tool("for all")
@@ -316,6 +342,7 @@ def test_rule_7_what_the_nation_gets_every_county_gets_in_its_own_collection(ask
     assert stranger.get(f"{stranger.home}objects/{one['id']}/").status_code == 404
 
 
+@pytest.mark.taxii("T-36")
 def test_f19_a_county_does_not_delete_what_the_nation_has(ask: Ask) -> None:
     analyst, admin = ask("isac_analyst"), ask("franklin_admin")
     one = tool()
@@ -334,6 +361,7 @@ def test_an_admin_deletes_what_others_put_there_and_a_submitter_does_not(ask: As
     assert admin.request("DELETE", f"{clerk.home}objects/{one['id']}/").status_code == 200
 
 
+@pytest.mark.taxii("T-4")
 def test_a_revoked_key_is_refused_within_two_seconds(ask: Ask, revoke: Callable[[str], None]) -> None:
     poller = ask("franklin")
     assert poller.get("objects/").status_code == 200
@@ -345,6 +373,7 @@ def test_a_revoked_key_is_refused_within_two_seconds(ask: Ask, revoke: Callable[
     assert is_error(poller.get("objects/"), 401)
 
 
+@pytest.mark.taxii("T-26")
 def test_date_added_is_read_by_python(clerk: Asking) -> None:
     clerk.add(tool())
 

@@ -27,6 +27,7 @@ from tests.serve.conftest import (
 # ------------------------------------------------------------------------------------------------------ post and status
 
 
+@pytest.mark.taxii("T-26", "T-27", "T-83", "T-86", "T-87", "T-89")
 def test_t83_t86_t87_t89_t26_a_post_answers_202_with_its_status(clerk: Asking) -> None:
     answer = clerk.post(tool(), tool(), {"type": "tool"})
 
@@ -45,6 +46,7 @@ def test_t83_t86_t87_t89_t26_a_post_answers_202_with_its_status(clerk: Asking) -
     assert "pendings" not in status
 
 
+@pytest.mark.taxii("T-88")
 def test_t88_details_name_id_version_and_the_reason(clerk: Asking) -> None:
     one, bad = tool(), tool(name="")
     del bad["name"]
@@ -56,12 +58,14 @@ def test_t88_details_name_id_version_and_the_reason(clerk: Asking) -> None:
     assert "name" in failure["message"]
 
 
+@pytest.mark.taxii("T-91")
 def test_t91_the_status_can_be_read_again(clerk: Asking) -> None:
     status = clerk.post(tool()).json()
 
     assert clerk.get(f"/elections/status/{status['id']}/").json() == status
 
 
+@pytest.mark.taxii("T-10", "T-91")
 def test_t91_an_unknown_status_and_that_of_others_is_404(ask: Ask) -> None:
     clerk, cook = ask("franklin_submitter"), ask("cook_submitter")
     status = clerk.post(tool()).json()["id"]
@@ -74,6 +78,7 @@ def test_t91_an_unknown_status_and_that_of_others_is_404(ask: Ask) -> None:
     assert told(status)[0] == 404
 
 
+@pytest.mark.taxii("T-87", "T-89", "T-90", "A-20")
 def test_t90_what_waits_is_pending_in_each_submission_that_has_it(ask: Ask) -> None:
     clerk, analyst = ask("franklin_submitter"), ask("ohio_analyst")
     odd = mutex() | {"object_marking_refs": [f"marking-definition--{uuid.uuid4()}"]}
@@ -86,6 +91,7 @@ def test_t90_what_waits_is_pending_in_each_submission_that_has_it(ask: Ask) -> N
         assert {each["version"] for each in status["pendings"]} == {status["request_timestamp"]}
 
 
+@pytest.mark.taxii("T-84")
 def test_t84_the_very_same_again_is_no_error(clerk: Asking) -> None:
     one = tool()
     clerk.add(one)
@@ -95,6 +101,7 @@ def test_t84_the_very_same_again_is_no_error(clerk: Asking) -> None:
     assert date_added(clerk, one["id"]) == added
 
 
+@pytest.mark.taxii("A-16")
 def test_a16_other_content_under_one_version_is_a_failure_and_the_first_stays(clerk: Asking) -> None:
     one = tool("first")
     clerk.add(one)
@@ -104,6 +111,7 @@ def test_a16_other_content_under_one_version_is_a_failure_and_the_first_stays(cl
     assert clerk.names() == ["first"]
 
 
+@pytest.mark.taxii("T-22", "A-3")
 def test_t22_a3_posts_of_these_types_are_read_and_others_are_415(clerk: Asking) -> None:
     for content_type in (
         "application/taxii+json",
@@ -116,6 +124,7 @@ def test_t22_a3_posts_of_these_types_are_read_and_others_are_415(clerk: Asking) 
         assert is_error(clerk.post(tool(), content_type=content_type), 415)
 
 
+@pytest.mark.taxii("A-18", "L-3")
 def test_a18_a_bundle_is_unwrapped(clerk: Asking) -> None:
     bundle = {"type": "bundle", "id": f"bundle--{uuid.uuid4()}", "spec_version": "2.1", "objects": [tool("one")]}
     answer = clerk.request("POST", "objects/", json=bundle, headers={"Content-Type": "application/json"})
@@ -124,6 +133,7 @@ def test_a18_a_bundle_is_unwrapped(clerk: Asking) -> None:
     assert clerk.names() == ["one"]
 
 
+@pytest.mark.taxii("T-30")
 def test_t30_i6_properties_of_the_envelope_that_are_not_ours_are_ignored(clerk: Asking) -> None:
     envelope = {"x_elm_note": {"a": [1]}, "more": False, "objects": [tool("one")]}
     answer = clerk.request("POST", "objects/", json=envelope, headers={"Content-Type": TAXII})
@@ -131,6 +141,7 @@ def test_t30_i6_properties_of_the_envelope_that_are_not_ours_are_ignored(clerk: 
     assert (answer.status_code, answer.json()["success_count"]) == (202, 1)
 
 
+@pytest.mark.taxii("T-85", "A-17")
 def test_t85_a17_what_cannot_be_understood_is_400_and_an_envelope_with_nothing_of_use_is_422(clerk: Asking) -> None:
     def status(body: bytes) -> int:
         answer = clerk.request("POST", "objects/", content=body, headers={"Content-Type": TAXII})
@@ -143,6 +154,7 @@ def test_t85_a17_what_cannot_be_understood_is_400_and_an_envelope_with_nothing_o
         assert (body, status(body)) == (body, 422)
 
 
+@pytest.mark.taxii("A-17")
 def test_a17_bad_members_are_failures_of_their_own(clerk: Asking) -> None:
     answer = clerk.post({"type": "tool", "id": "zzz"})
 
@@ -169,6 +181,7 @@ def in_chunks(content: bytes) -> Iterator[bytes]:
         yield content[begin : begin + 300]
 
 
+@pytest.mark.taxii("T-42", "A-5")
 @pytest.mark.parametrize("form", [bytes, in_chunks])
 def test_t42_a5_a_body_may_be_as_large_as_the_root_says_and_no_larger(
     small: Asking, form: Callable[[bytes], bytes | Iterator[bytes]]
@@ -183,6 +196,7 @@ def test_t42_a5_a_body_may_be_as_large_as_the_root_says_and_no_larger(
     assert post(1999).json()["success_count"] == 1
 
 
+@pytest.mark.taxii("T-28")
 def test_t28_no_list_is_ever_empty(ask: Ask) -> None:
     clerk = ask("franklin_submitter")
     one = tool()
@@ -193,6 +207,7 @@ def test_t28_no_list_is_ever_empty(ask: Ask) -> None:
     assert not [answer for answer in answers if b"[]" in answer.content]
 
 
+@pytest.mark.taxii("A-20", "L-17")
 def test_l17_posts_of_a_thousand_objects_are_complete_at_once(clerk: Asking) -> None:
     status = clerk.post(*(mutex(f"{n}") for n in range(1000))).json()
 
@@ -209,6 +224,7 @@ def test_the_sandbox_takes_whatever_is_well_formed(clerk: Asking, database_url: 
         visitor.http.close()
 
 
+@pytest.mark.taxii("L-13")
 def test_l13_markings_come_before_what_they_mark(clerk: Asking) -> None:
     statement = {
         "type": "marking-definition",
@@ -225,6 +241,7 @@ def test_l13_markings_come_before_what_they_mark(clerk: Asking) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------- delete
+@pytest.mark.taxii("T-79", "A-15")
 def test_t79_a15_delete_takes_all_versions(clerk: Asking, three: dict[str, Any]) -> None:
     clerk.add(tool("other"))
     answer = clerk.request("DELETE", f"objects/{three['id']}/")
@@ -236,6 +253,7 @@ def test_t79_a15_delete_takes_all_versions(clerk: Asking, three: dict[str, Any])
     assert is_error(clerk.get(f"objects/{three['id']}/versions/"), 404)
 
 
+@pytest.mark.taxii("T-80")
 def test_t80_delete_of_what_is_not_there_is_404(clerk: Asking) -> None:
     one = tool()
     clerk.add(one)
@@ -247,6 +265,7 @@ def test_t80_delete_of_what_is_not_there_is_404(clerk: Asking) -> None:
     assert len(clerk.objects()) == 1
 
 
+@pytest.mark.taxii("A-15")
 def test_a15_delete_of_some_versions(clerk: Asking) -> None:
     for wanted, left in (
         ("first", [FEBRUARY, MARCH]),
@@ -265,6 +284,7 @@ def test_a15_delete_of_some_versions(clerk: Asking) -> None:
         assert clerk.get(path).status_code == (200 if left else 404)
 
 
+@pytest.mark.taxii("A-34")
 def test_a34_without_its_newest_version_the_one_before_comes_anew(clerk: Asking, three: dict[str, Any]) -> None:
     before = date_added(clerk, three["id"])
     clerk.request("DELETE", f"objects/{three['id']}/", params={"match[version]": "last"})
@@ -272,6 +292,7 @@ def test_a34_without_its_newest_version_the_one_before_comes_anew(clerk: Asking,
     assert clerk.names(added_after=before) == [FEBRUARY]
 
 
+@pytest.mark.taxii("A-24")
 def test_a24_deleted_and_added_again_it_is_new(clerk: Asking) -> None:
     one = tool("one")
     clerk.add(one)
@@ -282,6 +303,7 @@ def test_a24_deleted_and_added_again_it_is_new(clerk: Asking) -> None:
     assert clerk.names(added_after=before) == ["one"]
 
 
+@pytest.mark.taxii("T-35", "T-36")
 def test_t35_t36_who_may_read_and_not_write_is_403(ask: Ask) -> None:
     clerk, poller = ask("franklin_submitter"), ask("franklin")
     one = tool()
@@ -292,6 +314,7 @@ def test_t35_t36_who_may_read_and_not_write_is_403(ask: Ask) -> None:
     assert clerk.names() == [one["name"]]
 
 
+@pytest.mark.taxii("T-10", "T-35", "T-36")
 def test_t35_t36_who_may_neither_read_nor_write_is_404(ask: Ask) -> None:
     clerk, cook = ask("franklin_submitter"), ask("cook_submitter")
     one = tool()

@@ -30,6 +30,7 @@ def body(answer: Response) -> object:
 # ------------------------------------------------------------------------------------------------------- media types
 
 
+@pytest.mark.taxii("T-19", "T-24")
 @pytest.mark.parametrize(
     "accept",
     [
@@ -51,6 +52,7 @@ def test_3_1_t19_t24_no_406_for_a_taxii_range(accept: str) -> None:
     assert wire.accepts(accept)
 
 
+@pytest.mark.taxii("T-21", "A-2")
 @pytest.mark.parametrize(
     "accept",
     [
@@ -71,6 +73,7 @@ def test_t21_a2_what_products_send_without_thinking_is_served(accept: str) -> No
     assert wire.accepts(accept)
 
 
+@pytest.mark.taxii("T-23", "A-2")
 @pytest.mark.parametrize(
     "accept",
     [
@@ -88,6 +91,7 @@ def test_a2_t23_other_versions_of_taxii_and_q_0_are_not_acceptable(accept: str) 
     assert not wire.accepts(accept)
 
 
+@pytest.mark.taxii("T-22", "A-3")
 @pytest.mark.parametrize(
     "content_type",
     [
@@ -105,6 +109,7 @@ def test_t22_a3_bodies_that_are_read(content_type: str) -> None:
     assert wire.is_stix_content(content_type)
 
 
+@pytest.mark.taxii("A-3")
 @pytest.mark.parametrize(
     "content_type",
     [
@@ -123,6 +128,7 @@ def test_a3_bodies_that_are_not(content_type: str) -> None:
 # --------------------------------------------------------------------------------------------------------- resources
 
 
+@pytest.mark.taxii("T-71")
 def test_3_7_an_envelope_holds_the_objects_own_bytes() -> None:
     pieces = [b'{"type" : "tool","name":"caf\\u00e9"}', b'{ "n":1.0 }']
 
@@ -131,16 +137,19 @@ def test_3_7_an_envelope_holds_the_objects_own_bytes() -> None:
     assert answer.body == b'{"objects":[{"type" : "tool","name":"caf\\u00e9"},{ "n":1.0 }]}'
 
 
+@pytest.mark.taxii("T-66")
 def test_3_7_more_and_next_come_together() -> None:
     answer = wire.envelope(Page([b"{}"], ELECTION_DAY, NEXT_DAY, True), "abc", None)
 
     assert answer.body == b'{"more":true,"next":"abc","objects":[{}]}'
 
 
+@pytest.mark.taxii("T-28", "T-70")
 def test_t28_t70_an_empty_envelope_is_an_empty_object() -> None:
     assert wire.envelope(Page([], None, None, False), None, None).body == b"{}"
 
 
+@pytest.mark.taxii("T-72", "T-75")
 def test_t72_t75_empty_manifests_and_versions_are_empty_objects() -> None:
     nothing = Manifest([], None, None, False)
 
@@ -148,6 +157,7 @@ def test_t72_t75_empty_manifests_and_versions_are_empty_objects() -> None:
     assert wire.versions(nothing, None, None).body == b"{}"
 
 
+@pytest.mark.taxii("T-73")
 def test_5_3_1_a_manifest_record() -> None:
     record = Record("tool--1", ELECTION_DAY, "2026-11-03T06:30:00.1Z")
 
@@ -167,6 +177,7 @@ def test_5_3_1_a_manifest_record() -> None:
     }
 
 
+@pytest.mark.taxii("T-75")
 def test_5_8_1_a_versions_resource() -> None:
     records = [
         Record("tool--1", NEXT_DAY, "2026-01-01T00:00:00Z"),
@@ -178,6 +189,7 @@ def test_5_8_1_a_versions_resource() -> None:
     assert body(answer) == {"versions": ["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]}
 
 
+@pytest.mark.taxii("T-26", "T-69")
 def test_t26_t69_dates_have_six_digits() -> None:
     answer = wire.envelope(Page([b"{}"], ELECTION_DAY, NEXT_DAY, False), None, (ELECTION_DAY, NEXT_DAY))
 
@@ -185,11 +197,13 @@ def test_t26_t69_dates_have_six_digits() -> None:
     assert answer.headers["x-taxii-date-added-last"] == "2026-11-04T06:30:00.000000Z"
 
 
+@pytest.mark.taxii("T-17")
 def test_t17_every_answer_names_type_and_version() -> None:
     for answer in (wire.nothing(), wire.resource({}), wire.envelope(Page([], None, None, False), None, None)):
         assert answer.headers["content-type"] == "application/taxii+json;version=2.1"
 
 
+@pytest.mark.taxii("T-89")
 def test_4_3_a_status_leaves_out_lists_that_are_not_whole() -> None:
     found = Status("1", False, ELECTION_DAY, 3, 1, 1, 1, [{"id": "tool--1", "version": "x"}], None, [])
 
@@ -205,6 +219,7 @@ def test_4_3_a_status_leaves_out_lists_that_are_not_whole() -> None:
     }
 
 
+@pytest.mark.taxii("T-45")
 @pytest.mark.parametrize(("role", "can_write"), [(Role.POLLER, False), (Role.SUBMITTER, True), (Role.ANALYST, True)])
 def test_t45_a_collection_says_what_this_client_may_do(role: Role, can_write: bool) -> None:
     county = Audience(3, "local", (1, 2, 3), "us-oh-39901")
@@ -246,6 +261,7 @@ def failing(error: Exception) -> TestClient:
     return TestClient(app, raise_server_exceptions=False)
 
 
+@pytest.mark.taxii("T-32")
 def test_3_6_an_error_is_the_error_resource() -> None:
     answer = failing(NotFound("No such collection.")).get("/fail/")
 
@@ -255,6 +271,7 @@ def test_3_6_an_error_is_the_error_resource() -> None:
     assert error == {"title": "No such resource", "description": "No such collection.", "http_status": "404"}
 
 
+@pytest.mark.taxii("T-17", "T-31", "T-32", "A-27")
 @pytest.mark.parametrize(
     ("error", "status"), [(Forbidden("x"), 403), (TooLarge("x"), 413), (Surroundings("x"), 503), (ValueError("x"), 500)]
 )
@@ -267,10 +284,12 @@ def test_t17_t31_t32_a27_every_error_has_our_type_and_shape(error: Exception, st
     assert answer.json()["title"]
 
 
+@pytest.mark.taxii("L-18")
 def test_l18_what_passes_says_when_to_come_back() -> None:
     assert failing(Surroundings("The database does not answer.")).get("/fail/").headers["retry-after"]
 
 
+@pytest.mark.taxii("T-10")
 def test_t10_an_unforeseen_error_shows_its_id_and_nothing_more(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR, logger="isac"):
         answer = failing(RuntimeError("SELECT secret FROM somewhere")).get("/fail/")
@@ -302,6 +321,7 @@ def test_a_refusal_is_logged_with_its_id_and_its_fields_are_json(caplog: pytest.
 # -------------------------------------------------------------------------------------------------------------- door
 
 
+@pytest.mark.taxii("A-1", "L-4")
 @pytest.mark.parametrize(
     ("path", "seen"),
     [
@@ -320,6 +340,7 @@ def test_a1_l4_one_form_of_each_path(path: str, seen: str) -> None:
     assert client.get(client.base_url.copy_with(raw_path=path.encode())).json()["path"] == seen
 
 
+@pytest.mark.taxii("A-22")
 def test_a22_head_is_get_without_a_body() -> None:
     client = failing(NotFound(""))
     got, head = client.get("/x"), client.head("/x")
@@ -332,6 +353,7 @@ def test_a22_head_is_get_without_a_body() -> None:
 # ------------------------------------------------------------------------------------------------------------ access
 
 
+@pytest.mark.taxii("L-1")
 @pytest.mark.parametrize(
     ("headers", "secret"),
     [
@@ -353,6 +375,7 @@ def test_l1_one_secret_in_whichever_way_a_product_can_send_it(headers: dict[str,
     assert access.secret_in(Headers(headers)) == secret
 
 
+@pytest.mark.taxii("T-3")
 @pytest.mark.parametrize("rest", ["%%%", "YQ", "YTr/"])
 def test_t3_a_malformed_basic_is_no_credential(rest: str) -> None:
     with pytest.raises(Unauthorized):

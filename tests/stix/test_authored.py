@@ -31,6 +31,7 @@ def indicator(text: str = "192.0.2.1", **changed: Any) -> bytes:
     return authored.indicator(**(arguments | changed))
 
 
+@pytest.mark.taxii("L-14")
 @pytest.mark.parametrize(
     "text",
     ["192.0.2.1", "2001:db8::/32", "example.com", "https://example.com/'a'", "a" * 64, "clerk@example.com", "AS64500"],
@@ -106,6 +107,7 @@ def test_an_identity_is_its_own_producer_and_unmarked() -> None:
     assert stix2.parse(written).sectors == ["government"]
 
 
+@pytest.mark.taxii("L-15")
 def test_f1_a_notice_names_the_object_and_says_nothing_else() -> None:
     subject = an_id("indicator")
     written = authored.notice(producer=COUNTY, note_id=an_id("note"), subject=subject, tlp=TLP.AMBER, created=NOW)

@@ -32,6 +32,7 @@ def places(postgres: str) -> str:
     return "template_places"
 
 
+@pytest.mark.taxii("A-33", "L-15")
 @pytest.mark.parametrize("name", [*log_events.CASES, *CHOICES])
 def test_the_store_tells_the_case(name: str, postgres: str, places: str) -> None:
     async def tell() -> None:

@@ -288,6 +288,7 @@ def fresh() -> tuple[Follower, ...]:
 # ---------------------------------------------------------------------------------------------------------- the tests
 
 
+@pytest.mark.taxii("T-76", "A-10", "L-7")
 def test_followers_lose_nothing_and_read_nothing_twice(pool: Pool, database_url: str, run: Run) -> None:
     followers = fresh()
     released = run(stress(pool, database_url, database_url, followers))

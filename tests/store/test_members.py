@@ -220,6 +220,7 @@ def test_the_lists_are_for_everybody() -> None:
     assert LISTED.keys() == REACHED.keys() == PEOPLE.keys()
 
 
+@pytest.mark.taxii("T-5", "A-6", "L-12")
 @pytest.mark.parametrize("person", list(PEOPLE))
 def test_who_lists_and_reaches_which_collection(person: str, people: dict[str, Person], pool: Pool, run: Run) -> None:
     async def ask() -> None:
@@ -270,6 +271,7 @@ def test_a_collection_is_found_by_id_in_any_case_and_an_unknown_one_by_nobody(
     run(ask())
 
 
+@pytest.mark.taxii("L-11")
 def test_a_title_holds_nothing_that_clients_split_at(pool: Pool, run: Run) -> None:
     async def ask() -> list[tuple[Any, ...]]:
         async with pool.connection() as conn:

@@ -327,6 +327,7 @@ def test_a_manifest_has_a_record_for_each_object_of_the_page(county: Reader) -> 
         assert record.version == body.get("modified", body.get("created", record.version))
 
 
+@pytest.mark.taxii("T-60", "A-8")
 def test_an_unversioned_objects_version_is_its_first_date_added(county: Reader) -> None:
     (record,) = county.manifest(types=("ipv4-addr",)).records
     exact = Versions(last=False, instants=frozenset({stix.instant(record.version)}))
