@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from isac import logs
 from isac.errors import IsacError
-from isac.serve import access, taxii, wire
+from isac.serve import access, crowd, taxii, wire
 from isac.serve.fast import Fast
 from isac.serve.pages import Pages
 from isac.serve.queries import Tokens
@@ -73,8 +73,9 @@ def create_app(
     app: FastAPI = application
     app.include_router(taxii.discovery)
     app.include_router(taxii.root)
+    app.add_middleware(crowd.Crowd)
     app.add_middleware(wire.Door, roots=(taxii.DISCOVERY, taxii.ROOT))
-    for error in (IsacError, RequestValidationError, HTTPException, Exception):
+    for error in (IsacError, RequestValidationError, HTTPException, database.Away, Exception):
         app.add_exception_handler(error, wire.render)
     for status in (404, 405):  # of the router; ours are IsacErrors
         app.add_exception_handler(status, access.nowhere)

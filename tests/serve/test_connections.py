@@ -61,6 +61,10 @@ async def _unread(request: Request) -> Response:
     return wire.resource({"read": False})
 
 
+async def _fails(request: Request) -> Response:
+    raise RuntimeError("secret")
+
+
 async def application(scope: Any, receive: Any, send: Any) -> None:
     """An application with a fault that its own renderer does not see."""
     if scope["path"] == "/raises/":
@@ -75,8 +79,10 @@ def _inner() -> FastAPI:
     app.add_route("/unread/", _unread, methods=["POST"])
     app.add_route("/quick/", _quick)
     app.add_route("/large/", _large)
+    app.add_route("/fails/", _fails)
     app.add_middleware(wire.Door, roots=())
-    app.add_exception_handler(IsacError, wire.render)
+    for error in (IsacError, Exception):
+        app.add_exception_handler(error, wire.render)
     return app
 
 
@@ -212,10 +218,14 @@ def test_a27_l2_what_is_no_http_is_answered_with_a_taxii_error(
 
 
 def test_a27_an_application_that_fails_is_a_taxii_error(line: Open, caplog: pytest.LogCaptureFixture) -> None:
-    for path in (b"/raises/", b"/silent/"):
-        answer = ask(line(), b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path)
+    """It says that the connection ends, so that no client sends its next request into a closed one."""
+    for path in (b"/fails/", b"/raises/", b"/silent/"):
+        talk = line()
+        answer = ask(talk, b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path)
         assert answer.error(500) in [record.__dict__.get("error_id") for record in caplog.records]
         assert b"secret" not in answer.body
+        assert answer.headers["connection"] == "close"
+        assert talk.is_closed()
 
 
 def ask(talk: Line, sent: bytes) -> Answer:

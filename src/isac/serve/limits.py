@@ -24,8 +24,8 @@ WRONG_KEY = Allowance(1, 20)
 class Buckets:
     """A bucket of tokens for each key. It fills at the allowance's rate, and each request takes one.
 
-    Kept is only when a bucket will be full again, so one that is full can be forgotten. Where there are more than `most`,
-    the fullest are forgotten: whoever comes from so many addresses gains little, and memory stays bounded.
+    Kept is only when a bucket will be full again, so one that is full can be forgotten. Where there are more than
+    `most`, the fullest are forgotten: whoever comes from so many addresses gains little, and memory stays bounded.
     """
 
     def __init__(self, allowance: Allowance, most: int = 50_000) -> None:

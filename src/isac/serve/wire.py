@@ -299,7 +299,8 @@ def _told(error: Exception) -> tuple[int, str, str | None, dict[str, str]]:
         return 400, BadRequest("").title, None, {}
     if isinstance(error, Away):
         return _told(Surroundings("The database does not answer. Try again in a few seconds."))
-    return 500, "Internal error", None, {}
+    # What nobody foresaw goes on to uvicorn, which ends the connection.
+    return 500, "Internal error", None, {"Connection": "close"}
 
 
 _HEADERS = {
