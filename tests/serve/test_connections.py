@@ -188,6 +188,7 @@ def line(quick: tuple[int, uvicorn.Server]) -> Iterator[Open]:
 # ------------------------------------------------------------------------------------------------- what is no request
 
 
+@pytest.mark.taxii("T-17", "A-27", "L-2")
 @pytest.mark.parametrize(
     "sent",
     [
@@ -217,6 +218,7 @@ def test_a27_l2_what_is_no_http_is_answered_with_a_taxii_error(
     assert error_id in [record.__dict__.get("error_id") for record in caplog.records]
 
 
+@pytest.mark.taxii("T-31", "A-27")
 def test_a27_an_application_that_fails_is_a_taxii_error(line: Open, caplog: pytest.LogCaptureFixture) -> None:
     """It says that the connection ends, so that no client sends its next request into a closed one."""
     for path in (b"/fails/", b"/raises/", b"/silent/"):
@@ -319,6 +321,7 @@ def test_a_crowd_of_requests_on_one_connection_is_refused(line: Open) -> None:
     assert statuses == [200] * (Quick.limits.pipelined + 1) + [400]
 
 
+@pytest.mark.taxii("T-42", "A-5")
 def test_5_5_t42_a5_chunks_are_counted(line: Open) -> None:
     """A body of max_content_length is taken; one byte more is 413."""
     head = POST + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -490,6 +493,7 @@ def test_a_client_that_reads_slowly_is_not(line: Open) -> None:
     assert size > 1_000_000
 
 
+@pytest.mark.taxii("L-18")
 def test_l18_too_many_connections_are_told_when_to_come_again(line: Open) -> None:
     many = [line() for _ in range(Quick.limits.connections)]
     for talk in many:
