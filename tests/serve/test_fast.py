@@ -1,0 +1,276 @@
+"""What is answered from memory is what the whole way answers, byte for byte, whatever happens to the log."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+import psycopg
+import pytest
+from starlette.types import Receive, Scope, Send
+from tests.clients.writers import Journal, Member, Stewards
+from tests.conftest import Person, Running, copied, serving
+from tests.serve.conftest import TAXII, Asking, mutex, tool, versions_of
+
+from isac import times
+from isac.serve import fast as fast_module
+from isac.serve import pages
+from isac.store import follower as follower_module
+
+#: headers that say when, not what
+_OF_THE_MOMENT = {"date"}
+
+
+@dataclass
+class Both:
+    """Two servers on one database: one answers from memory what it can, one never does."""
+
+    url: str
+    fast: serving
+    base: str
+    whole_base: str
+    #: requests of the fast one that went the whole way, and all
+    whole: int = 0
+    asked: int = 0
+    dates: list[str] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+    http: httpx2.Client = field(default_factory=lambda: httpx2.Client(trust_env=False))
+    clerks: list[Asking] = field(default_factory=list)
+
+    def clerk(self, person: Person) -> Asking:
+        self.clerks.append(Asking(Running(self.base), person))
+        return self.clerks[-1]
+
+    def settled(self) -> None:
+        """Wait until the fast one has seen all that is in the log."""
+        with psycopg.connect(self.url, autocommit=True) as conn:
+            ((head,),) = conn.execute("SELECT seq FROM elections.head").fetchall()
+        until = time.monotonic() + 10
+        while self.fast.app.fast.here is None or self.fast.app.fast.here.follower.seq < head:
+            assert time.monotonic() < until, "the follower does not follow"
+            time.sleep(0.002)
+
+    def ask(self, base: str, person: Person, path: str, query: dict[str, Any], **headers: str) -> tuple[Any, ...]:
+        asked = {"Accept-Encoding": "identity", **headers}
+        found = self.http.get(base + path, params=query, headers=asked, auth=(person.key_id, person.secret))
+        told = {name: value for name, value in found.headers.items() if name not in _OF_THE_MOMENT}
+        return found.status_code, told, found.content
+
+    def agree(self, person: Person, path: str, query: dict[str, Any], **headers: str) -> tuple[Any, ...]:
+        """The same answer from both, from the fast one also when it is asked again."""
+        expected = self.ask(self.whole_base, person, path, query, **headers)
+        for _ in range(2):
+            self.asked += 1
+            assert self.ask(self.base, person, path, query, **headers) == expected
+        return expected
+
+
+@pytest.fixture
+def both(postgres: str, template: dict[str, Person]) -> Iterator[Both]:
+    assert template
+    with copied(postgres) as url:
+        fast, whole = serving(url), serving(url)
+        with fast as running, whole as other:
+            whole.app.fast.here = None
+            made = Both(url, fast, running.base, other.base)
+            way = fast.app.fast._whole
+
+            async def counting(scope: Scope, receive: Receive, send: Send) -> None:
+                made.whole += scope["type"] == "http" and scope["method"] == "GET"
+                await way(scope, receive, send)
+
+            fast.app.fast._whole = counting
+            yield made
+            for each in (made.http, *(clerk.http for clerk in made.clerks)):
+                each.close()
+
+
+class Baton:
+    """Writers take turns, one deed each; before each of them, with nobody at work, somebody may look."""
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        self._look, self._lock = look, threading.Lock()
+
+    def run(self, writer: Member | Stewards) -> None:
+        self._lock.acquire()
+        try:
+            writer.work(self._turn)
+        finally:
+            self._lock.release()
+
+    def _turn(self, _: int) -> None:
+        self._lock.release()
+        time.sleep(0.001)
+        self._lock.acquire()
+        self._look()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_memory_says_what_the_whole_way_says(both: Both, people: dict[str, Person], seed: int) -> None:
+    dice = random.Random(seed)
+    journal = Journal()
+    ohio, county, cook = (people[name].collection for name in ("ohio", "franklin", "cook"))
+    readers = [
+        (people["franklin"], county),
+        (people["franklin_submitter"], county),
+        (people["ohio"], ohio),
+        (people["cook"], cook),
+        (people["isac_steward"], ohio),
+    ]
+
+    def look() -> None:
+        if dice.random() < 0.3:
+            return
+        both.settled()
+        for _ in range(3):
+            person, shelf = dice.choice(readers)
+            path = f"/elections/collections/{shelf}/objects/"
+            status, headers, content = both.agree(person, path, _question(dice, both))
+            if "etag" in headers:
+                again = both.agree(person, path, {}, **{"If-None-Match": headers["etag"]})
+                assert again[0] in (200, 304)
+            both.dates += [headers[name] for name in headers if name.startswith("x-taxii") and status == 200]
+            if b'"next":"' in content:
+                both.tokens.append(content.split(b'"next":"')[1].split(b'"')[0].decode())
+
+    baton = Baton(look)
+    writers: list[Member | Stewards] = [
+        Member(both.base, people["franklin_submitter"], [county], seed, journal),
+        Member(both.whole_base, people["ohio_analyst"], [ohio, county], seed + 10, journal),
+        Member(both.base, people["cook_submitter"], [cook], seed + 20, journal),
+        Stewards(both.url, seed + 30, journal),
+    ]
+    with ThreadPoolExecutor(len(writers)) as threads:
+        for each in [threads.submit(baton.run, writer) for writer in writers]:
+            each.result()
+
+    assert both.asked > 150
+    assert both.asked - both.whole > both.asked // 4, "hardly anything was answered from memory"
+    assert journal.done.keys() >= {"add", "renew", "delete", "widen", "withdraw"}
+
+
+def _question(dice: random.Random, both: Both) -> dict[str, Any]:
+    asked: dict[str, Any] = {}
+    if dice.random() < 0.7:
+        asked["limit"] = dice.choice((1, 2, 5, 20, 1000))
+    if both.dates and dice.random() < 0.6:
+        asked["added_after"] = dice.choice(both.dates[-12:])
+    elif dice.random() < 0.2:
+        asked["added_after"] = times.taxii(times.now())
+    if both.tokens and dice.random() < 0.3:
+        asked["next"] = dice.choice(both.tokens[-6:])
+    if dice.random() < 0.2:
+        asked["match[type]"] = dice.choice(("indicator", "note", "indicator,note", "malware"))
+    if dice.random() < 0.15:
+        asked["match[version]"] = dice.choice(("all", "last", "first", "first,last"))
+    if dice.random() < 0.1:
+        asked["match[spec_version]"] = dice.choice(("2.1", "2.0", "2.0,2.1"))
+    return asked
+
+
+def test_a_full_page_stays_until_a_row_of_it_ends(both: Both, people: dict[str, Person]) -> None:
+    clerk = both.clerk(people["franklin_submitter"])
+    one, *others = [tool(f"{number}") for number in range(4)]
+    clerk.add(one, *others)
+    path = f"{clerk.shelf}objects/"
+
+    def page() -> bytes:
+        return bytes(both.agree(clerk.person, path, {"limit": 2})[2])
+
+    first, before = page(), both.whole
+    clerk.add(mutex())
+    assert (page(), both.whole) == (first, before)
+    clerk.request("DELETE", f"objects/{one['id']}/")
+    assert page() != first
+
+
+def test_the_client_that_has_it_is_told_so(clerk: Asking) -> None:
+    clerk.add(tool())
+    answer = clerk.get("objects/")
+    same = clerk.request("GET", "objects/", headers={"If-None-Match": f'"other", {answer.headers["etag"]}'})
+    clerk.add(tool("another"))
+    newer = clerk.request("GET", "objects/", headers={"If-None-Match": answer.headers["etag"]})
+
+    assert (same.status_code, same.content) == (304, b"")
+    assert same.headers["content-type"] == TAXII
+    assert (newer.status_code, len(newer.json()["objects"])) == (200, 2)
+
+
+def test_an_object_that_becomes_the_first_version_changes_the_answer(clerk: Asking) -> None:
+    versions = versions_of(tool(), "2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z")
+    clerk.add(*versions)
+    answer = clerk.get("objects/", {"match[version]": "first"})
+
+    assert "etag" not in answer.headers
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP;q=0.5, br", "*", "gzip;q=0", "br", "identity"])
+def test_gzip_is_for_those_who_take_it(both: Both, people: dict[str, Person], encoding: str) -> None:
+    clerk = both.clerk(people["franklin_submitter"])
+    clerk.add(*[tool("x" * 400) for _ in range(4)])
+    path = f"{clerk.shelf}objects/"
+    plain = both.agree(clerk.person, path, {})
+    status, headers, content = both.agree(clerk.person, path, {}, **{"Accept-Encoding": encoding})
+    packed = (encoding[:4].lower() == "gzip" and "q=0" not in encoding.replace("q=0.5", "")) or encoding == "*"
+
+    assert (status, content) == (200, plain[2])
+    assert headers.get("content-encoding") == ("gzip" if packed else None)
+    assert headers["vary"] == "Accept-Encoding"
+
+
+def test_head_is_answered_without_a_body(both: Both, people: dict[str, Person]) -> None:
+    clerk = both.clerk(people["franklin_submitter"])
+    clerk.add(tool())
+    expected = clerk.get("objects/")
+    for _ in range(3):
+        head = clerk.request("HEAD", "objects/")
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["etag"] == expected.headers["etag"]
+
+
+def test_a_revoked_key_is_nobody_at_once(both: Both, people: dict[str, Person]) -> None:
+    clerk = both.clerk(people["franklin"])
+    assert [clerk.get(f"{clerk.home}objects/").status_code for _ in range(3)] == [200] * 3
+    with psycopg.connect(both.url, autocommit=True) as conn:
+        conn.execute("UPDATE elections.keys SET revoked_at = now() WHERE key_id = %s", (clerk.person.key_id,))
+    time.sleep(0.3)
+
+    assert clerk.get(f"{clerk.home}objects/").status_code == 401
+
+
+def test_what_is_kept_is_bounded(both: Both, people: dict[str, Person], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "MAX_BYTES", 40_000)
+    monkeypatch.setattr(follower_module, "MAX_BYTES", 20_000)
+    monkeypatch.setattr(follower_module, "MAX_ROWS", 12)
+    monkeypatch.setattr(fast_module, "_MEANINGS", 5)
+    clerk = both.clerk(people["franklin_submitter"])
+    path = f"{clerk.shelf}objects/"
+    for number in range(40):
+        clerk.add(tool(f"{number}" * 40))
+        both.agree(clerk.person, path, {"limit": number + 1})
+        both.agree(clerk.person, path, {"added_after": times.taxii(times.now()), "limit": 3})
+    here = both.fast.app.fast.here
+    assert here is not None
+
+    assert 0 < here.pages._bytes <= 40_000
+    assert len(here.follower._by_seq) <= 12
+    assert len(both.fast.app.fast._meanings) <= 5
+
+
+def test_an_import_is_passed_over(both: Both, people: dict[str, Person], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follower_module, "_IMPORT", 5)
+    clerk = both.clerk(people["franklin_submitter"])
+    path = f"{clerk.shelf}objects/"
+    clerk.add(tool("before"))
+    cursor = both.agree(clerk.person, path, {})[1]["x-taxii-date-added-last"]
+    clerk.add_many(*[f"{number}" for number in range(8)])
+    both.agree(clerk.person, path, {"added_after": cursor})
+    clerk.add(tool("after"))
+    status, headers, content = both.agree(clerk.person, path, {"added_after": cursor})
+
+    assert (status, content.count(b'"id"')) == (200, 9)
+    both.agree(clerk.person, path, {"added_after": headers["x-taxii-date-added-last"]})
