@@ -178,8 +178,17 @@ def server(database_url: str) -> Iterator[Running]:
 class serving:
     """A context in which the application answers on a free port."""
 
-    def __init__(self, database_url: str, *, free: bool = False, max_content_length: int = 100 * 1024 * 1024) -> None:
-        self.app = create_app(database_url=database_url, free=free, max_content_length=max_content_length)
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        free: bool = False,
+        limited: bool = False,
+        max_content_length: int = 100 * 1024 * 1024,
+    ) -> None:
+        self.app = create_app(
+            database_url=database_url, free=free, limited=limited, max_content_length=max_content_length
+        )
         config = uvicorn.Config(self.app, host="127.0.0.1", port=0, loop="uvloop", http=TaxiiProtocol, log_config=None)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)

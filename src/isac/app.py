@@ -36,11 +36,13 @@ def create_app(
     max_content_length: int = MAX_CONTENT_LENGTH,
     public: bool = False,
     free: bool = False,
+    limited: bool = True,
 ) -> Application:
     """The server as an ASGI application.
 
     It refuses to start while a route does not say who may call it, or the database does not answer. `public` opens
     the public collection to whoever has no key; `free` is the sandbox's: everything well-formed is released at once.
+    `limited`: whoever asks too often is told so.
     """
 
     @contextlib.asynccontextmanager
@@ -59,6 +61,7 @@ def create_app(
                 access.Keyring(pool, follower),
                 access.Shelves(follower),
                 Pages(follower),
+                access.Limits() if limited and not free else None,
                 tokens,
                 max_content_length,
                 visitor,

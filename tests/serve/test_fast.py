@@ -14,7 +14,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 from tests.clients.writers import Journal, Member, Stewards
 from tests.conftest import Person, Running, copied, serving
-from tests.serve.conftest import TAXII, Asking, mutex, tool, versions_of
+from tests.serve.conftest import TAXII, Asking, is_error, mutex, tool, versions_of
 
 from isac import times
 from isac.serve import fast as fast_module
@@ -274,3 +274,41 @@ def test_an_import_is_passed_over(both: Both, people: dict[str, Person], monkeyp
 
     assert (status, content.count(b'"id"')) == (200, 9)
     both.agree(clerk.person, path, {"added_after": headers["x-taxii-date-added-last"]})
+
+
+@pytest.fixture
+def limited(database_url: str) -> Iterator[Running]:
+    with serving(database_url, limited=True) as running:
+        yield running
+
+
+def test_who_asks_too_often_is_told_when_to_come_back(limited: Running, people: dict[str, Person]) -> None:
+    franklin, oak = (
+        httpx2.Client(base_url=limited.base, auth=(people[name].key_id, people[name].secret), trust_env=False)
+        for name in ("franklin", "oak")
+    )
+    with franklin, oak:
+        path = f"/elections/collections/{people['franklin'].collection}/objects/"
+        answers = [franklin.get(path, params={"limit": 1}) for _ in range(600)]
+        refused = [answer for answer in answers if answer.status_code == 429]
+
+        assert {answer.status_code for answer in answers} == {200, 429}
+        assert len(answers) - len(refused) >= 500
+        assert is_error(refused[0], 429)
+        assert int(refused[0].headers["Retry-After"]) >= 1
+        assert oak.get("/elections/").status_code == 200
+
+
+def test_a_wrong_key_is_slowed_down_and_a_good_one_beside_it_is_not(
+    limited: Running, people: dict[str, Person]
+) -> None:
+    person = people["franklin"]
+    with httpx2.Client(base_url=limited.base, trust_env=False) as http:
+        wrong = [http.get("/elections/", auth=("", f"{person.secret}x")).status_code for _ in range(30)]
+        without = [http.get("/elections/").status_code for _ in range(30)]
+        good = http.get("/elections/", auth=("", person.secret)).status_code
+
+    assert wrong[:20] == [401] * 20
+    assert wrong[-1] == 429
+    assert without == [401] * 30
+    assert good == 200

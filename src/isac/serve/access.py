@@ -18,9 +18,10 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
-from isac.errors import IsacError, NotFound, Unauthorized
+from isac.errors import IsacError, NotFound, TooMany, Unauthorized
 from isac.policy.actors import Actor, Audience, Role, Scope, may_read
 from isac.serve import wire
+from isac.serve.limits import KEY, VISITOR, WRONG_KEY, Buckets
 from isac.serve.pages import Pages
 from isac.serve.queries import Tokens
 from isac.store import members
@@ -95,6 +96,21 @@ class Shelves:
         return found
 
 
+class Limits:
+    """How often anybody may ask: a key, an address without one, an address with wrong ones."""
+
+    def __init__(self) -> None:
+        self._keys, self._visitors, self._wrong = Buckets(KEY), Buckets(VISITOR), Buckets(WRONG_KEY)
+
+    def take(self, asking: Actor, address: str, now: float) -> float:
+        """Count a request: 0, or the seconds that it comes too early."""
+        return self._keys.take(asking.key, now) if asking.key else self._visitors.take(address, now)
+
+    def take_wrong(self, address: str, now: float) -> float:
+        """Count a request with a wrong key."""
+        return self._wrong.take(address, now)
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """What the endpoints need to know of this server; made when it starts."""
@@ -104,6 +120,8 @@ class Site:
     keyring: Keyring
     shelves: Shelves
     pages: Pages
+    #: None: nobody is told to slow down
+    limits: Limits | None
     tokens: Tokens
     max_content_length: int
     #: who brings no key, where the operator opened the public collection; None elsewhere
@@ -136,25 +154,27 @@ def visitor(public: Audience) -> Actor:
 
 async def anyone(request: Request) -> Actor:
     """The actor of a request, the visitor if it has no credential. Raises Unauthorized, always for a wrong one."""
-    secret = secret_in(request.headers)
-    if secret is None:
-        found = site(request).visitor
-        if found is None:
-            raise no_key()
-        return found
-    actor = await site(request).keyring.actor(secret)
+    here, secret = site(request), secret_in(request.headers)
+    address, now = request.client.host if request.client else "", asyncio.get_running_loop().time()
+    actor = here.visitor if secret is None else await here.keyring.actor(secret)
     if actor is None:
-        raise Unauthorized("This key is unknown or revoked.")
+        wait = here.limits.take_wrong(address, now) if here.limits and secret is not None else 0
+        if wait:
+            raise TooMany("Too many requests with a wrong key come from this address.", wait)
+        raise no_key() if secret is None else Unauthorized("This key is unknown or revoked.")
     request.state.actor = actor.key_id
+    # Asked for by the router and by the endpoint, FastAPI calls this once a request.
+    wait = here.limits.take(actor, address, now) if here.limits else 0
+    if wait:
+        raise TooMany("This key asks too often; every second is enough.", wait)
     return actor
 
 
-async def member(request: Request) -> Actor:
+async def member(request: Request, asking: Annotated[Actor, Depends(anyone)]) -> Actor:
     """The actor of a request, who has a key. Raises Unauthorized."""
-    actor = await anyone(request)
-    if actor is site(request).visitor:
+    if asking is site(request).visitor:
         raise no_key()
-    return actor
+    return asking
 
 
 def no_key() -> Unauthorized:
@@ -193,7 +213,7 @@ async def nowhere(request: Request, error: Exception) -> Response:
     404; or 405 with what is allowed; or that alone, if asked by OPTIONS (A-22).
     """
     try:
-        await member(request)
+        await member(request, await anyone(request))
     except IsacError as refusal:
         return await wire.render(request, refusal)
     methods = _methods(request.app.routes, request.scope["path"])

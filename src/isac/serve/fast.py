@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from isac.errors import IsacError
 from isac.policy.actors import Actor
 from isac.serve import access, queries, wire
-from isac.serve.access import Site
+from isac.serve.access import Limits, Site
 from isac.serve.pages import Answer, Stamp, answer
 from isac.store.members import Collection
 from isac.store.objects import MAX_BYTES, SPEC_VERSION, Page, Query
@@ -36,6 +36,7 @@ class Meaning:
     """What a request comes to, as long as nobody's rights change, and what its answer was when the log was at `seq`."""
 
     roster: int
+    asking: Actor
     shelf: Collection
     audiences: tuple[int, ...]
     query: Query
@@ -78,6 +79,8 @@ class Fast:
             meaning = self._meaning(self.here, scope, credential)
             if meaning is not None:
                 remembered = self._remembered(self.here, meaning)
+                if remembered is not None and self.here.limits and not self._may_ask(self.here.limits, meaning, scope):
+                    remembered = None  # the whole way says so
         if remembered is None:
             await _Finish(self._whole, tags, encodings)(scope, receive, send)
             return
@@ -96,6 +99,10 @@ class Fast:
             if len(self._accepts) < 256:
                 self._accepts[accept] = known
         return known
+
+    def _may_ask(self, limits: Limits, meaning: Meaning, scope: Scope) -> bool:
+        address = scope["client"][0] if scope["client"] else ""
+        return not limits.take(meaning.asking, address, asyncio.get_running_loop().time())
 
     # ------------------------------------------------------------------------------------------------------- meanings
 
@@ -122,11 +129,11 @@ class Fast:
         reference = path[len(self._before) : -len(self._behind)]
         caller = self._caller(here, scope)
         shelf = here.shelves.known(reference, caller) if caller else None
-        if shelf is None:
+        if caller is None or shelf is None:
             return None
         query = here.tokens.query(queries.read(scope["query_string"], queries.OF_OBJECTS), shelf.pk)
         audiences = tuple(audience.pk for audience in shelf.audiences)
-        return Meaning(here.follower.roster, shelf, audiences, query, query.after)
+        return Meaning(here.follower.roster, caller, shelf, audiences, query, query.after)
 
     def _caller(self, here: Site, scope: Scope) -> Actor | None:
         secret = access.secret_in(Headers(scope=scope))
