@@ -348,6 +348,7 @@ class Paging(RuleBasedStateMachine):
         assert ids == [row.id for row in self.log.view(shelf, self.log.head, None, history=False)]
 
 
+@pytest.mark.taxii("A-19", "L-5", "L-6", "L-8")
 def test_nobody_loses_a_row_or_gets_one_twice_while_the_log_changes(place: Place) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
 

@@ -39,6 +39,7 @@ def splunk(server: Running, people: dict[str, Person]) -> Iterator[ApiRoot]:
         yield root
 
 
+@pytest.mark.taxii("A-18", "L-3")
 def test_splunk_sends_a_bundle_as_taxii_and_waits(splunk: ApiRoot) -> None:
     """C-SPL-2: it picks the collection by id, and shows the status as it comes."""
     (picked,) = [each for each in splunk.collections if each.id == own(splunk).id]
@@ -63,6 +64,7 @@ def test_splunk_shows_its_analyst_why_not(splunk: ApiRoot) -> None:
 # ----------------------------------------------------------------------------------------------------------- OpenCTI
 
 
+@pytest.mark.taxii("T-19", "A-3", "L-3")
 @pytest.mark.parametrize("scheme", ["Bearer", "Basic"])
 def test_taxii_post_sends_an_object_a_request_as_stix(clerk: Asking, scheme: str) -> None:
     """C-OCTC-6: a blank in both media types, spec_version on the bundle, one POST for each event."""
@@ -115,6 +117,7 @@ def cut(texts: list[str], max_bytes: int) -> Iterator[str]:
         chosen.append(text)
 
 
+@pytest.mark.taxii("L-1", "L-4")
 def test_misp_fills_envelopes_to_the_last_byte(misp: ApiRoot) -> None:
     """C-MISP-2: cut exactly to max_content_length, and not waited for."""
     assert misp.max_content_length == MAX_CONTENT_LENGTH
@@ -163,6 +166,7 @@ def test_misp_sends_marking_definitions_without_modified(misp: ApiRoot) -> None:
 # ------------------------------------------------------------------------------------------------- before they read
 
 
+@pytest.mark.taxii("A-2", "L-11")
 def test_xsoar_falls_back_to_2_0_only_on_406(ask: Ask) -> None:
     """C-XSOAR-2, C-XSOAR-3: and it chooses a root by the last part of its path."""
     member = ask("franklin")
@@ -172,6 +176,7 @@ def test_xsoar_falls_back_to_2_0_only_on_406(ask: Ask) -> None:
     assert root.rstrip("/").split("/")[-1] == "elections"
 
 
+@pytest.mark.taxii("L-11", "L-12")
 def test_titles_are_what_products_can_choose_by(ask: Ask) -> None:
     """C-XSOAR-4, C-OCTC-1: no two alike, no «.» and no «,» in them; few, since some read all that they see."""
     for name in ("franklin", "ohio_analyst", "isac_steward", "stranger"):

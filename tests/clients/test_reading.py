@@ -83,6 +83,7 @@ def test_the_story_has_everything_in_it(followed: Followed) -> None:
     assert all(len(reader.runs) > 8 for reader in followed.readers.values())
 
 
+@pytest.mark.taxii("L-7")
 @every_product
 def test_it_ends_with_all_that_is_there(followed: Followed, product: str) -> None:
     """Notices and revocations that stand are there, too."""
@@ -94,6 +95,7 @@ def test_it_ends_with_all_that_is_there(followed: Followed, product: str) -> Non
         assert {stix_id: held.get(stix_id) for stix_id in live} == live
 
 
+@pytest.mark.taxii("L-15")
 @every_product
 def test_it_was_told_of_all_that_was_taken_back(followed: Followed, product: str) -> None:
     """What it got and is there no more: a notice names it, or it went without a word (DELETE, expiry)."""
@@ -122,6 +124,7 @@ def test_it_sees_nothing_of_others(followed: Followed, product: str) -> None:
     assert seen <= allowed
 
 
+@pytest.mark.taxii("L-5", "L-8")
 @every_product
 def test_pages_are_full_and_lead_on(followed: Followed, product: str) -> None:
     """A page is full unless it is the last, `next` comes with `more` and only then, and never with an empty page."""
@@ -134,6 +137,7 @@ def test_pages_are_full_and_lead_on(followed: Followed, product: str) -> None:
 # ------------------------------------------------------------------------------------------------- what comes again
 
 
+@pytest.mark.taxii("A-19", "L-6", "L-10")
 @pytest.mark.parametrize("product", EXACT)
 def test_nothing_comes_twice_to_who_uses_our_cursors(followed: Followed, product: str) -> None:
     reader = followed.readers[product]
@@ -157,6 +161,7 @@ def test_the_own_clock_brings_again_what_is_two_seconds_old(followed: Followed, 
     assert not any(page.objects for page in reader.pages if page.run >= reader.quiet)
 
 
+@pytest.mark.taxii("A-1", "L-6")
 def test_a_javascript_date_brings_again_what_shares_the_last_millisecond(followed: Followed) -> None:
     """C-OCTI-6: at every quiet tick, and only that."""
     reader, found = followed.readers["OpenCTI ingester"], repeats(followed, "OpenCTI ingester")
@@ -171,6 +176,7 @@ def test_a_javascript_date_brings_again_what_shares_the_last_millisecond(followe
     assert {row.added[:-4] for row in followed.rows[followed.home] if in_page(row, quiet)} == {newest[:-4]}
 
 
+@pytest.mark.taxii("L-16")
 @pytest.mark.parametrize("product", GREATEST_MODIFIED)
 def test_the_greatest_modified_brings_again_what_was_added_after_it(followed: Followed, product: str) -> None:
     """C-XSOAR-7, C-MM: objects older than the newest `modified` at every poll, the newest itself too; never a loss."""
@@ -194,6 +200,7 @@ def test_the_older_elastic_reads_its_interval_at_every_poll(followed: Followed) 
     assert quiet == {row for row in followed.rows[followed.home] if row.live}
 
 
+@pytest.mark.taxii("L-9")
 def test_elastic_logs_an_error_at_a_quiet_poll(followed: Followed) -> None:
     """C-ELA-5: the standard has no empty list of objects."""
     reader = followed.readers["Elastic"]
