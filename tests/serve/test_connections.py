@@ -90,7 +90,7 @@ inner = _inner()
 
 
 @contextlib.contextmanager
-def serving(protocol: type[TaxiiProtocol]) -> Iterator[tuple[int, uvicorn.Server]]:
+def serving(protocol: type[TaxiiProtocol], **more: Any) -> Iterator[tuple[int, uvicorn.Server]]:
     config = uvicorn.Config(
         application,
         host="127.0.0.1",
@@ -100,6 +100,7 @@ def serving(protocol: type[TaxiiProtocol]) -> Iterator[tuple[int, uvicorn.Server
         ws="none",
         log_config=None,
         lifespan="off",
+        **more,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
@@ -342,6 +343,15 @@ def test_frames_that_are_far_larger_than_their_chunks_are_refused(line: Open) ->
     with contextlib.suppress(ConnectionError):
         talk.say(frames, frames)
     talk.hear().error(400)
+
+
+def test_what_belongs_to_the_body_before_is_no_frame_of_this_one(line: Open) -> None:
+    talk = line()
+    before = POST + b"Content-Length: 250000\r\n\r\n" + b"x" * 250_000
+    talk.say(before + POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n")
+    assert talk.hear().body == b'{"bytes":250000}'
+    talk.say(b"0\r\n\r\n")
+    assert talk.hear().body == b'{"bytes":2}'
 
 
 # ------------------------------------------------------------------------------------------------------ packed bodies

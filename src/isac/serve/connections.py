@@ -12,7 +12,7 @@ import struct
 import termios
 import uuid
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import httptools
 from fastapi import Response
@@ -68,6 +68,8 @@ class TaxiiProtocol(HttpToolsProtocol):
         self._heard = self.loop.time()
         #: since when the head of a request is expected, None while none is
         self._head_since: float | None = self._heard
+        #: which request of this connection is being read
+        self._number = 0
         self._in_head = False
         self._head_bytes = 0
         self._in_body = False
@@ -107,7 +109,7 @@ class TaxiiProtocol(HttpToolsProtocol):
         self._heard = self.loop.time()
         if self._head_since is None and self._is_idle():
             self._head_since = self._heard
-        was_in_head = self._in_head
+        number = self._number
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -116,25 +118,28 @@ class TaxiiProtocol(HttpToolsProtocol):
             cause = error.__context__
             self._refuse(cause if isinstance(cause, IsacError) else BadRequest("This is no valid HTTP/1.1 request."))
         else:
-            if self._in_head and was_in_head:
-                self._count_head(len(data))
-            elif self._in_body:
-                self._framed_bytes += len(data)
-                if self._framed_bytes > self.limits.head + 10 * self._body_bytes:
-                    self._refuse(BadRequest("The chunks of the body are too small, or their frames too large."))
+            if number == self._number:  # else some of it was another request's
+                self._count(len(data))
 
     def _is_idle(self) -> bool:
         return not self._in_body and (self.cycle is None or self.cycle.response_complete)
 
-    def _count_head(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > self.limits.head:
-            self._refuse(_headers_too_large(self.limits))
+    def _count(self, size: int) -> None:
+        """Count what the parser keeps to itself: a header without an end, the frames of chunks, trailers."""
+        if self._in_head:
+            self._head_bytes += size
+            if self._head_bytes > self.limits.head:
+                self._refuse(_headers_too_large(self.limits))
+        elif self._in_body:
+            self._framed_bytes += size
+            if self._framed_bytes > self.limits.head + 10 * self._body_bytes:
+                self._refuse(BadRequest("The chunks of the body are too small, or their frames too large."))
 
     def on_message_begin(self) -> None:
         if len(self.pipeline) >= self.limits.pipelined:
             raise BadRequest("Wait for the answers to the requests before this one.")
         super().on_message_begin()
+        self._number += 1
         self._in_head, self._head_bytes, self._head_since = True, 0, self._heard
 
     def on_url(self, url: bytes) -> None:
@@ -275,8 +280,43 @@ class TaxiiProtocol(HttpToolsProtocol):
         self.transport.abort()
 
 
+#: An answer that stands ready goes out at one go: its head was made once, and one system call takes it with the body.
+WHOLE_ANSWER = "isac.answer"
+_EXTENSIONS: dict[str, dict[object, object]] = {WHOLE_ANSWER: {}}
+#: beyond that a second call costs less than the copy
+_LONG = 256 * 1024
+
+
 class _Cycle(RequestResponseCycle):
     """One request and its answer."""
+
+    #: headers of this second, as they came from uvicorn and as bytes
+    _common: ClassVar[tuple[object, bytes]] = (None, b"")
+
+    async def send(self, message: Any) -> None:
+        """ASGI's messages, and besides {type: WHOLE_ANSWER, status, head: its lines, body} in place of the two."""
+        if message["type"] != WHOLE_ANSWER:
+            await super().send(message)
+            return
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        if self._common[0] is not self.default_headers:
+            _Cycle._common = self.default_headers, b"".join(b"%b: %b\r\n" % line for line in self.default_headers)
+        ends = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+        head = b"".join((STATUS_LINE[message["status"]], self._common[1], message["head"], ends))
+        body = b"" if self.scope["method"] == "HEAD" else message["body"]
+        if len(body) < _LONG:
+            self.transport.write(head + body)
+        else:
+            self.transport.write(head)
+            self.transport.write(body)
+        self.response_started = self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
 
     async def send_500_response(self) -> None:
         """Answer what the application failed to; uvicorn's own line in the log, before ours, holds the traceback."""
