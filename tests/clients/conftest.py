@@ -4,7 +4,7 @@ import itertools
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import httpx2
@@ -45,10 +45,14 @@ class Followed:
 
 @pytest.fixture(scope="module")
 def followed(postgres: str, template: dict[str, Person]) -> Iterator[Followed]:
-    """A county's collection, followed by every product while members and the ISAC write to all that it shows."""
-    with copied(postgres) as url, serving(url) as server:
-        account = _account(server.base, template["franklin_submitter"])
-        readers = {name: reader(account) for name, reader in READERS.items()}
+    """A county's collection, followed by every product while members and the ISAC write to all that it shows.
+
+    There are two workers; each product has one of them, and the writers the first.
+    """
+    with copied(postgres) as url, serving(url) as one, serving(url) as other:
+        account = _account(one.base, template["franklin_submitter"])
+        workers = itertools.cycle((account, replace(account, base=other.base)))
+        readers = {name: reader(next(workers)) for name, reader in READERS.items()}
         journal = Journal()
         try:
             _follow(url, account, list(readers.values()), template, journal)
