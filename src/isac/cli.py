@@ -103,6 +103,7 @@ def serve(
     from isac.store import migrations
 
     wanted = settings()
+    own = server.certificate(wanted.tls_certificate, wanted.tls_key)
     listening = server.listen(host or wanted.host, wanted.port if port is None else port)
     with _database(wanted) as url:
         migrations.require_migrated(url)
@@ -112,6 +113,8 @@ def serve(
             workers=workers or wanted.workers,
             max_content_length=wanted.max_content_length,
             public=wanted.public_collection,
+            own=own,
+            proxies=wanted.trusted_proxies,
             ready=lambda: err.print(f"Serving on {':'.join(map(str, listening.getsockname()[:2]))}"),
         )
 

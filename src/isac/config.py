@@ -21,10 +21,19 @@ class Settings(BaseModel):
     # Where the embedded PostgreSQL keeps its data: beside where one works, so that two checkouts do not meet.
     home: Path = Path("var")
 
-    # Loopback, because TLS is the reverse proxy's until a certificate is set up.
+    # Loopback, because without a certificate TLS is the reverse proxy's.
     host: str = "127.0.0.1"
 
     port: int = Field(default=8000, ge=0, le=65535)
+
+    # Empty: no TLS, for a reverse proxy has it.
+    tls_certificate: str = ""
+
+    # Empty: the key stands in the certificate's file.
+    tls_key: str = ""
+
+    # Whose X-Forwarded-For is believed: a proxy on this machine, and nobody from elsewhere.
+    trusted_proxies: str = "127.0.0.1"
 
     # One worker serves 1,150 members that poll every minute many times over; more use more cores.
     workers: int = Field(default=1, ge=1, le=64)

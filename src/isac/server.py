@@ -1,22 +1,29 @@
-"""Run the application: uvicorn with one worker in this process, or its supervisor with several."""
+"""Run the application: uvicorn with one worker in this process, or its supervisor with several; with TLS or without."""
 
 import contextlib
 import errno
 import functools
+import logging
+import resource
 import signal
 import socket
+import ssl
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from isac.app import create_app
-from isac.errors import Surroundings
+from isac.errors import Invalid, Surroundings
 from isac.serve.connections import TaxiiProtocol
+
+log = logging.getLogger(__name__)
 
 #: seconds that answers under way get when the server is told to stop
 GRACE = 5
@@ -64,6 +71,66 @@ def _next_free(host: str, port: int) -> int:
     return 0
 
 
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Who this server is: PEM files, the server's own certificate before those that vouch for it."""
+
+    file: str
+    #: empty: it stands in the same file
+    key: str = ""
+
+    def context(self) -> ssl.SSLContext:
+        """TLS 1.2 and 1.3 (TAXII 2.1 §8.2.2; Python has no 0-RTT). Raises Invalid for files that will not do."""
+        for path in filter(None, (self.file, self.key)):
+            try:
+                with open(path, "rb"):
+                    pass
+            except OSError as error:
+                raise Invalid(
+                    f"{path} cannot be read ({error.strerror}). It is named in the settings for TLS."
+                ) from error
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # Of Python's suites for TLS 1.2 those that RFC 7540 Appendix A does not forbid; 1.3 has no others.
+        context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
+        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+        context.set_alpn_protocols(["http/1.1"])
+        try:
+            context.load_cert_chain(self.file, self.key or None, self._no_password)
+        except ssl.SSLError as error:
+            raise Invalid(self._wrong(error)) from error
+        return context
+
+    def _no_password(self) -> NoReturn:
+        # Without this, OpenSSL asks on the terminal, and a service waits there for ever.
+        raise Invalid(f"The key in {self.key or self.file} is locked with a password. Put it into a file without one.")
+
+    def _wrong(self, error: ssl.SSLError) -> str:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            return f"The key in {self.key or self.file} does not belong to the certificate in {self.file}."
+        if error.reason == "EE_KEY_TOO_SMALL":
+            return f"The key of the certificate in {self.file} is too short; RSA needs 2048 bits."
+        wanted = "a certificate" if self.key else "a certificate and its key"
+        behind = f", or {self.key} no key," if self.key else ""
+        return f"{self.file} does not hold {wanted}{behind} in PEM ({error.reason or error.strerror})."
+
+
+def certificate(file: str, key: str) -> Certificate | None:
+    """What the settings name, looked at; None for neither. Raises Invalid."""
+    if not file:
+        if key:
+            raise Invalid("ISAC_TLS_KEY is set and ISAC_TLS_CERTIFICATE is not: TLS needs both.")
+        return None
+    found = Certificate(file, key)
+    found.context()
+    return found
+
+
+def _tls(own: Certificate, config: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    # A function of the module, since it travels to the workers; each reads the files when it starts.
+    return own.context()
+
+
 def run(
     listening: socket.socket,
     database_url: str,
@@ -72,12 +139,16 @@ def run(
     max_content_length: int,
     public: bool = False,
     free: bool = False,
+    own: Certificate | None = None,
+    proxies: str = "127.0.0.1",
     ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; `ready` is called once the server answers.
 
-    `public` opens the public collection to whoever has no key, `free` is the sandbox's road.
+    `public` opens the public collection to whoever has no key, `free` is the sandbox's road. What `proxies` say of
+    their clients' addresses is believed.
     """
+    _open_files()
     application = functools.partial(
         create_app,
         database_url=database_url,
@@ -94,6 +165,8 @@ def run(
         http=TaxiiProtocol,
         ws="none",
         timeout_keep_alive=int(TaxiiProtocol.limits.idle_seconds),
+        ssl_context_factory=functools.partial(_tls, own) if own else None,
+        forwarded_allow_ips=proxies,
         access_log=False,
         server_header=False,
         log_config=None,
@@ -102,7 +175,7 @@ def run(
     )
     # uvicorn raises a signal that ended it once more when it is done: SIGTERM, too, must let the caller clean up.
     stop_cleanly()
-    threading.Thread(target=_announce, args=(listening.getsockname()[:2], ready), daemon=True).start()
+    threading.Thread(target=_announce, args=(listening.getsockname()[:2], own, ready), daemon=True).start()
     if workers > 1:
         Multiprocess(config, sockets=[listening]).run()
     else:
@@ -119,12 +192,28 @@ def _stop(number: int, _: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
-def _announce(address: tuple[str, int], ready: Callable[[], None]) -> None:
+def _open_files() -> None:
+    """Let a worker open as many connections as its limit says, where the system allows it."""
+    wanted = TaxiiProtocol.limits.connections * 9 // 8 + 200  # and some for the database
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    possible = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < possible:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (possible, hard))
+    if possible < wanted:
+        log.warning(
+            "few open files", extra={"allowed": possible, "wanted": wanted, "remedy": "ulimit -Hn, LimitNOFILE="}
+        )
+
+
+def _announce(address: tuple[str, int], own: Certificate | None, ready: Callable[[], None]) -> None:
     """Ask once: the kernel keeps the question until a worker answers, be it with 401."""
     host, port = address
+    blind = ssl.create_default_context()  # we ask ourselves, by an address that stands in no certificate
+    blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=blind))
+    scheme = "https" if own else "http"
     try:
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        direct.open(f"http://{f'[{host}]' if ':' in host else host}:{port}/taxii2/", timeout=60)
+        direct.open(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/taxii2/", timeout=60)
     except urllib.error.HTTPError:
         pass
     except OSError:
