@@ -139,6 +139,7 @@ class TaxiiProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= self.limits.pipelined:
             raise BadRequest("Wait for the answers to the requests before this one.")
         super().on_message_begin()
+        self.scope["extensions"] = _EXTENSIONS
         self._number += 1
         self._in_head, self._head_bytes, self._head_since = True, 0, self._heard
 
@@ -283,8 +284,6 @@ class TaxiiProtocol(HttpToolsProtocol):
 #: An answer that stands ready goes out at one go: its head was made once, and one system call takes it with the body.
 WHOLE_ANSWER = "isac.answer"
 _EXTENSIONS: dict[str, dict[object, object]] = {WHOLE_ANSWER: {}}
-#: beyond that a second call costs less than the copy
-_LONG = 256 * 1024
 
 
 class _Cycle(RequestResponseCycle):
@@ -306,12 +305,7 @@ class _Cycle(RequestResponseCycle):
             _Cycle._common = self.default_headers, b"".join(b"%b: %b\r\n" % line for line in self.default_headers)
         ends = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
         head = b"".join((STATUS_LINE[message["status"]], self._common[1], message["head"], ends))
-        body = b"" if self.scope["method"] == "HEAD" else message["body"]
-        if len(body) < _LONG:
-            self.transport.write(head + body)
-        else:
-            self.transport.write(head)
-            self.transport.write(body)
+        self.transport.writelines((head, message["body"]) if self.scope["method"] != "HEAD" else (head,))
         self.response_started = self.response_complete = True
         self.message_event.set()
         if not self.keep_alive:

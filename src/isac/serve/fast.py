@@ -66,7 +66,7 @@ class Fast:
         for name, value in scope["headers"]:
             if name == b"authorization" or name == b"x-api-key":
                 plain = plain and not credential
-                credential = value
+                credential = name + value
             elif name == b"accept":
                 plain = plain and not accept
                 accept = value
@@ -85,12 +85,10 @@ class Fast:
             await _Finish(self._whole, tags, encodings)(scope, receive, send)
             return
         if tags and _has(tags, remembered.tag):
-            await _send(send, _not_modified(remembered))
-            return
-        if encodings and len(remembered.body["body"]) >= _SHORT and _takes_gzip(encodings):
+            remembered = _not_modified(remembered)
+        elif encodings and len(remembered.content) >= _SHORT and _takes_gzip(encodings):
             remembered = await self._packed(self.here, meaning, remembered)
-        await send(remembered.start)
-        await send(remembered.body if scope["method"] == "GET" else _NO_BODY)
+        await remembered.send(scope, send)
 
     def _is_acceptable(self, accept: bytes) -> bool:
         known = self._accepts.get(accept)
@@ -184,7 +182,7 @@ class Fast:
 
     async def _packed(self, here: Site | None, meaning: Meaning | None, found: Answer) -> Answer:
         if found.packed is None:
-            packed = await _pack(found.start["headers"], found.body["body"])
+            packed = await _pack(found.headers, found.content)
             if here is None or meaning is None:
                 return packed
             here.pages.pack(meaning.shelf, meaning.query, found, packed)
@@ -202,7 +200,6 @@ def _is_ours(versions: Sequence[str] | None) -> bool:
 
 # --------------------------------------------------------------------------------------------- what all answers share
 
-_NO_BODY: Message = {"type": "http.response.body", "body": b""}
 #: what a 304 repeats
 _OF_304 = (b"etag", b"vary", b"content-type", b"x-taxii-date-added-first", b"x-taxii-date-added-last")
 
@@ -224,31 +221,24 @@ class _Finish:
                 await send(message)
             else:
                 start, started = started, None
-                await self._finish(start, message, scope["method"] == "HEAD", send)
+                await self._finish(start, message, scope, send)
 
         await self._whole(scope, receive, finishing)
 
-    async def _finish(self, start: Message, body: Message, is_head: bool, send: Send) -> None:
-        if start["status"] == 200 and not body.get("more_body"):
-            whole = answer([*start["headers"]], body.get("body", b""))
-            if self._tags and _has(self._tags, whole.tag):
-                await _send(send, _not_modified(whole))
-                return
-            if not is_head and len(body.get("body", b"")) >= _SHORT and _takes_gzip(self._encodings):
-                packed = await _pack(start["headers"], body["body"])
-                start, body = packed.start, packed.body
-        await send(start)
-        await send(body)
-
-
-async def _send(send: Send, made: Answer) -> None:
-    await send(made.start)
-    await send(made.body)
+    async def _finish(self, start: Message, body: Message, scope: Scope, send: Send) -> None:
+        whole = answer([*start["headers"]], body.get("body", b""))
+        is_ready = start["status"] == 200 and not body.get("more_body")
+        if is_ready and self._tags and _has(self._tags, whole.tag):
+            await _not_modified(whole).send(scope, send)
+        elif is_ready and scope["method"] == "GET" and len(whole.content) >= _SHORT and _takes_gzip(self._encodings):
+            await (await _pack(whole.headers, whole.content)).send(scope, send)
+        else:
+            await send(start)
+            await send(body)
 
 
 def _not_modified(found: Answer) -> Answer:
-    headers = [(name, value) for name, value in found.start["headers"] if name in _OF_304]
-    return Answer({"type": "http.response.start", "status": 304, "headers": headers}, dict(_NO_BODY), found.tag)
+    return answer([(name, value) for name, value in found.headers if name in _OF_304], b"", 304)
 
 
 def _has(tags: bytes, tag: bytes | None) -> bool:

@@ -8,6 +8,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from starlette.types import Scope, Send
+
+from isac.serve.connections import WHOLE_ANSWER
 from isac.store.follower import Follower
 from isac.store.members import Collection
 from isac.store.objects import Query
@@ -26,27 +29,37 @@ class Stamp(NamedTuple):
 
 @dataclass(slots=True, weakref_slot=True)
 class Answer:
-    """An answer of 200 as ASGI messages. Nobody changes it, but for `packed`, which is made once."""
+    """An answer that stands ready. Nobody changes it, but for `packed`, which is made once."""
 
-    start: dict[str, Any]
-    body: dict[str, Any]
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    content: bytes
     #: its ETag
     tag: bytes | None
+    #: all of it as one message, where the server takes that (connections.WHOLE_ANSWER)
+    message: dict[str, Any]
     #: the same with a gzip body
     packed: "Answer | None" = None
 
     @property
     def size(self) -> int:
-        return len(self.body["body"]) + (len(self.packed.body["body"]) if self.packed else 0)
+        return len(self.content) + (len(self.packed.content) if self.packed else 0)
+
+    async def send(self, scope: Scope, send: Send) -> None:
+        """To a client that asked by GET, or by HEAD, who gets no body."""
+        if WHOLE_ANSWER in scope.get("extensions", ()):
+            await send(self.message)
+            return
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.content if scope["method"] == "GET" else b""})
 
 
-def answer(headers: list[tuple[bytes, bytes]], content: bytes) -> Answer:
-    """An answer of 200 with these headers."""
-    return Answer(
-        {"type": "http.response.start", "status": 200, "headers": headers},
-        {"type": "http.response.body", "body": content},
-        next((value for name, value in headers if name == b"etag"), None),
-    )
+def answer(headers: list[tuple[bytes, bytes]], content: bytes, status: int = 200) -> Answer:
+    """An answer with these headers."""
+    head = b"".join(b"%b: %b\r\n" % line for line in headers)
+    tag = next((value for name, value in headers if name == b"etag"), None)
+    message = {"type": WHOLE_ANSWER, "status": status, "head": head, "body": content}
+    return Answer(status, headers, content, tag, message)
 
 
 class Pages:
@@ -90,7 +103,7 @@ class Pages:
         """Keep the gzip form with the answer."""
         kept.packed = packed
         if (shelf.pk, query) in self._kept and self._kept[shelf.pk, query][2] is kept:
-            self._bytes += len(packed.body["body"])
+            self._bytes += len(packed.content)
 
     def _drop(self, key: tuple[int, Query]) -> None:
         found = self._kept.pop(key, None)
