@@ -15,7 +15,7 @@ def upgrade() -> None:
     # The driver's own: op.execute would read the colons in the SQL as parameters.
     run = op.get_bind().exec_driver_sql
     schema = run("SELECT quote_ident(current_schema())").scalar_one()
-    for statements in (WHO, WHAT, LOG, RELEASE_BATCH, ROSTER, GRANTS):
+    for statements in (WHO, WHAT, LOG, RELEASE_BATCH, ROSTER, POLLS, GRANTS):
         run(statements.replace("{schema}", schema))
 
 
@@ -328,12 +328,35 @@ CREATE TRIGGER roster_changed AFTER INSERT OR UPDATE OR DELETE ON keys
   FOR EACH STATEMENT EXECUTE FUNCTION roster_changed();
 """
 
+# What each poll was given. `marked_at`: all that the worker gave out before is in `polls`.
+POLLS = """
+CREATE TABLE poll_workers (
+  pk bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  started_at timestamptz NOT NULL,
+  marked_at timestamptz NOT NULL,
+  ended_at timestamptz
+);
+
+CREATE TABLE polls (
+  at timestamptz NOT NULL,
+  worker bigint NOT NULL,
+  key integer NOT NULL,
+  collection integer NOT NULL,
+  filters text,
+  first_added timestamptz NOT NULL,
+  last_added timestamptz NOT NULL,
+  count integer NOT NULL
+);
+CREATE INDEX polls_last_added ON polls (collection, last_added);
+"""
+
 GRANTS = """
 REVOKE ALL ON FUNCTION release_batch FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION release_batch TO isac_app;
 GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO isac_app;
 GRANT INSERT ON audiences, jurisdictions, organizations, group_members, collections, keys, audit, producers, submissions,
-  objects, versions, grants, waiting, notices, held, pendings TO isac_app;
+  objects, versions, grants, waiting, notices, held, pendings, polls, poll_workers TO isac_app;
+GRANT UPDATE (marked_at, ended_at) ON poll_workers TO isac_app;
 GRANT UPDATE ON jurisdictions, submissions TO isac_app;
 GRANT UPDATE (revoked_at) ON keys TO isac_app;
 GRANT UPDATE (stix_id) ON objects TO isac_app;  -- never updated: FOR UPDATE asks for the right

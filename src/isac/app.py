@@ -16,6 +16,7 @@ from isac.serve.pages import Pages
 from isac.serve.queries import Tokens
 from isac.store import database, members
 from isac.store.follower import Follower
+from isac.store.polls import Polls
 
 #: what TAXII clients cut their envelopes to
 MAX_CONTENT_LENGTH = 100 * 1024 * 1024
@@ -54,20 +55,21 @@ def create_app(
             async with pool.connection() as conn:
                 tokens = Tokens(await members.token_key(conn))
                 visitor = access.visitor((await members.shelf(conn, "public")).own) if public else None
-            follower = Follower(pool, database_url)
+            follower, polls = Follower(pool, database_url), Polls(pool)
             app.state.site = application.fast.here = access.Site(
                 pool,
                 follower,
                 access.Keyring(pool, follower),
                 access.Shelves(follower),
                 Pages(follower),
+                polls,
                 access.Limits() if limited and not free else None,
                 tokens,
                 max_content_length,
                 visitor,
                 free,
             )
-            async with follower.following():
+            async with follower.following(), polls.recording():
                 yield
 
     # No page of FastAPI's own: it would be a route that anybody may call, and TAXII needs no description.

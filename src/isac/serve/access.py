@@ -28,6 +28,7 @@ from isac.store import members
 from isac.store.database import Connection, Pool
 from isac.store.follower import Follower
 from isac.store.members import Collection
+from isac.store.polls import Polls
 
 #: what a collection was called is remembered for so many names
 _SHELVES = 20_000
@@ -120,6 +121,7 @@ class Site:
     keyring: Keyring
     shelves: Shelves
     pages: Pages
+    polls: Polls
     #: None: nobody is told to slow down
     limits: Limits | None
     tokens: Tokens

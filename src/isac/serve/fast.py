@@ -20,7 +20,7 @@ from isac.errors import IsacError
 from isac.policy.actors import Actor
 from isac.serve import access, queries, wire
 from isac.serve.access import Limits, Site
-from isac.serve.pages import Answer, Stamp, answer
+from isac.serve.pages import Answer, Stamp, answer, served
 from isac.store.members import Collection
 from isac.store.objects import MAX_BYTES, SPEC_VERSION, Page, Query
 
@@ -81,12 +81,15 @@ class Fast:
                 remembered = self._remembered(self.here, meaning)
                 if remembered is not None and self.here.limits and not self._may_ask(self.here.limits, meaning, scope):
                     remembered = None  # the whole way says so
-        if remembered is None:
+        if remembered is None or meaning is None or self.here is None:
             await _Finish(self._whole, tags, encodings)(scope, receive, send)
             return
         if tags and _has(tags, remembered.tag):
-            remembered = _not_modified(remembered)
-        elif encodings and len(remembered.content) >= _SHORT and _takes_gzip(encodings):
+            await _not_modified(remembered).send(scope, send)
+            return
+        if remembered.served is not None and scope["method"] == "GET":
+            self.here.polls.add(meaning.asking, meaning.shelf, meaning.query, remembered.served)
+        if encodings and len(remembered.content) >= _SHORT and _takes_gzip(encodings):
             remembered = await self._packed(self.here, meaning, remembered)
         await remembered.send(scope, send)
 
@@ -176,16 +179,13 @@ class Fast:
         page = Page([row.raw for row in shown], shown[0].date_added, shown[-1].date_added, more)
         dates = shown[0].date_added, shown[-1].date_added
         response = wire.envelope(page, here.tokens.next(meaning.shelf.pk, query, page), dates)
-        found = answer(response.raw_headers, bytes(response.body))
+        found = answer(response.raw_headers, bytes(response.body), served=served(page))
         here.pages.keep(meaning.shelf, query, now, more, found)
         return found
 
-    async def _packed(self, here: Site | None, meaning: Meaning | None, found: Answer) -> Answer:
+    async def _packed(self, here: Site, meaning: Meaning, found: Answer) -> Answer:
         if found.packed is None:
-            packed = await _pack(found.headers, found.content)
-            if here is None or meaning is None:
-                return packed
-            here.pages.pack(meaning.shelf, meaning.query, found, packed)
+            here.pages.pack(meaning.shelf, meaning.query, found, await _pack(found.headers, found.content))
         return found.packed or found
 
 

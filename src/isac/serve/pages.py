@@ -13,7 +13,8 @@ from starlette.types import Scope, Send
 from isac.serve.connections import WHOLE_ANSWER
 from isac.store.follower import Follower
 from isac.store.members import Collection
-from isac.store.objects import Query
+from isac.store.objects import Page, Query
+from isac.store.polls import Served
 
 #: of bodies, per worker
 MAX_BYTES = 32 * 1024 * 1024
@@ -38,6 +39,8 @@ class Answer:
     tag: bytes | None
     #: all of it as one message, where the server takes that (connections.WHOLE_ANSWER)
     message: dict[str, Any]
+    #: the rows that it holds
+    served: Served | None = None
     #: the same with a gzip body
     packed: "Answer | None" = None
 
@@ -54,12 +57,19 @@ class Answer:
         await send({"type": "http.response.body", "body": self.content if scope["method"] == "GET" else b""})
 
 
-def answer(headers: list[tuple[bytes, bytes]], content: bytes, status: int = 200) -> Answer:
+def answer(
+    headers: list[tuple[bytes, bytes]], content: bytes, status: int = 200, served: Served | None = None
+) -> Answer:
     """An answer with these headers."""
     head = b"".join(b"%b: %b\r\n" % line for line in headers)
     tag = next((value for name, value in headers if name == b"etag"), None)
     message = {"type": WHOLE_ANSWER, "status": status, "head": head, "body": content}
-    return Answer(status, headers, content, tag, message)
+    return Answer(status, headers, content, tag, message, served)
+
+
+def served(page: Page) -> Served | None:
+    """What a page gives out."""
+    return Served(page.first, page.last, len(page.objects)) if page.first and page.last else None
 
 
 class Pages:

@@ -16,7 +16,7 @@ from isac.ingest import intake
 from isac.policy.actors import Actor, may_release
 from isac.serve import access, queries, wire
 from isac.serve.access import Anyone, Here, Member, ReadDb, Site
-from isac.serve.pages import answer
+from isac.serve.pages import answer, served
 from isac.serve.queries import Asked
 from isac.store import members, objects, submissions
 from isac.store.database import Connection
@@ -114,8 +114,11 @@ async def get_objects(anyone: Anyone, collection: str, asked: ObjectsQuery, db: 
     # A version becomes the first one when older ones are deleted.
     tagged = not query.versions.first
     response = wire.envelope(page, here.tokens.next(shelf.pk, query, page), dates, tagged=tagged)
-    if page.objects:
-        here.pages.keep(shelf, query, stamp, page.more, answer(response.raw_headers, bytes(response.body)))
+    given = served(page)
+    if given:
+        here.polls.add(anyone, shelf, query, given)
+        kept = answer(response.raw_headers, bytes(response.body), served=given)
+        here.pages.keep(shelf, query, stamp, page.more, kept)
     return response
 
 
@@ -145,6 +148,9 @@ async def get_object(
     page, dates = await _dated(objects.page, db, shelf, query)
     if not page.objects and not await objects.exists(db, shelf, stix_id.lower()):
         raise NotFound("No such object.")
+    given = served(page)
+    if given:
+        here.polls.add(anyone, shelf, query, given)
     return wire.envelope(page, here.tokens.next(shelf.pk, query, page), dates, tagged=not query.versions.first)
 
 

@@ -315,3 +315,31 @@ roster = Table(
     # counts the changes of audiences, organizations, groups, collections and keys
     _must("version", BigInteger),
 )
+
+poll_workers = Table(
+    "poll_workers",
+    metadata,
+    _pk(BigInteger(), always=True),
+    _must("started_at", _WHEN),
+    # all that it gave out before stands in `polls`
+    _must("marked_at", _WHEN),
+    # None while it works, or for ever where it was cut off
+    Column("ended_at", _WHEN),
+)
+
+polls = Table(
+    "polls",
+    metadata,
+    _must("at", _WHEN),
+    _must("worker", BigInteger),
+    # 0 for who brought none
+    _must("key", Integer),
+    _must("collection", Integer),
+    # JSON of the filters but for the cursor
+    Column("filters", Text),
+    # of the rows that it was given
+    _must("first_added", _WHEN),
+    _must("last_added", _WHEN),
+    _must("count", Integer),
+    Index("polls_last_added", "collection", "last_added"),
+)

@@ -1,0 +1,122 @@
+"""Who was given what: each poll that answered with objects, so that a recall knows whom to tell.
+
+Written each second, in one go, outside the answers' way. A worker marks its start, each writing and its end: where the
+end is missing, whoever asked after the last mark may have had something that stands nowhere.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+import orjson
+
+from isac import times
+from isac.policy.actors import Actor
+from isac.store.database import Away, Pool
+from isac.store.facts import fetch
+from isac.store.members import Collection
+from isac.store.objects import Query, Versions
+
+log = logging.getLogger(__name__)
+
+#: seconds between two writings, and between two marks of a worker that nobody asks
+_PACE, _REST = 1.0, 10.0
+
+
+class Served(NamedTuple):
+    """What an answer held: the dates of its first and its last row, and how many there were."""
+
+    first: datetime
+    last: datetime
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Poll:
+    at: datetime
+    key: int
+    collection: int
+    query: Query
+    served: Served
+
+
+class Polls:
+    """The polls of one worker, recorded while `recording` runs."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._waiting: list[_Poll] = []
+        self._worker = -1
+        self._marked = float("-inf")
+
+    def add(self, asking: Actor, shelf: Collection, query: Query, served: Served) -> None:
+        """Note an answer that is about to leave."""
+        self._waiting.append(_Poll(times.now(), asking.key, shelf.pk, query, served))
+
+    @contextlib.asynccontextmanager
+    async def recording(self) -> AsyncIterator[None]:
+        """Write in the background while the context lasts, and what is left at its end."""
+        async with self._pool.connection() as conn:
+            ((self._worker,),) = await fetch(
+                conn,
+                "INSERT INTO poll_workers (started_at, marked_at) VALUES (%(at)s, %(at)s) RETURNING pk",
+                {"at": times.now()},
+            )
+        task = asyncio.create_task(self._write_on())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            await self._write(is_last=True)
+
+    async def _write_on(self) -> None:
+        while True:
+            await asyncio.sleep(_PACE)
+            try:
+                if self._waiting or asyncio.get_running_loop().time() - self._marked > _REST:
+                    await self._write()
+            except Away as error:
+                log.warning("polls cannot be recorded yet: %s", error)
+
+    async def _write(self, *, is_last: bool = False) -> None:
+        """All that waits, and the mark, in one transaction; what could not be written waits on."""
+        some, now = self._waiting, times.now()
+        self._waiting = []
+        try:
+            async with self._pool.connection() as conn, conn.transaction():
+                async with conn.cursor() as cursor, cursor.copy(_COPY) as copy:
+                    for poll in some:
+                        filters = _filters(poll.query)
+                        await copy.write_row((poll.at, self._worker, poll.key, poll.collection, filters, *poll.served))
+                await conn.execute(
+                    "UPDATE poll_workers SET marked_at = %s, ended_at = %s WHERE pk = %s",
+                    (now, now if is_last else None, self._worker),
+                )
+        except BaseException:
+            self._waiting = some + self._waiting
+            raise
+        self._marked = asyncio.get_running_loop().time()
+
+
+_COPY = "COPY polls (at, worker, key, collection, filters, first_added, last_added, count) FROM STDIN"
+
+
+def _filters(query: Query) -> str | None:
+    """The filters but for the cursor, as JSON; None where there were none."""
+    named = {"id": query.ids, "type": query.types, "spec_version": query.spec_versions}
+    given: dict[str, object] = {name: values for name, values in named.items() if values is not None}
+    if query.versions != Versions():
+        wanted = query.versions
+        words = [
+            word
+            for word, is_wanted in (("first", wanted.first), ("last", wanted.last), ("all", wanted.all))
+            if is_wanted
+        ]
+        given["version"] = [*words, *sorted(wanted.instants)]
+    return orjson.dumps(given).decode() if given else None

@@ -1,0 +1,71 @@
+"""Each answer with objects is recorded: who was given which rows."""
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from tests.conftest import Person, serving
+from tests.serve.conftest import Asking, tool
+
+from isac import times
+
+
+def recorded(url: str, person: Person) -> list[tuple[Any, ...]]:
+    """(collection, filters, first, last, count) of a person's polls, once all that is before now is written."""
+    until = datetime.now(UTC)
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute("SET timezone = 'UTC'")
+        for _ in range(200):
+            ((marked,),) = conn.execute("SELECT max(marked_at) FROM elections.poll_workers").fetchall()
+            if marked > until:
+                break
+            time.sleep(0.1)
+        return conn.execute(
+            """SELECT c.alias, p.filters, p.first_added, p.last_added, p.count FROM elections.polls p
+               JOIN elections.keys k ON k.pk = p.key JOIN elections.collections c ON c.pk = p.collection
+               WHERE k.key_id = %s ORDER BY p.at""",
+            (person.key_id,),
+        ).fetchall()
+
+
+def test_each_poll_that_gave_something_is_recorded(clerk: Asking, database_url: str) -> None:
+    clerk.add(tool("1"), tool("2"), tool("3"))
+    assert [len(page) for page in clerk.pages("objects/", limit=2)] == [2, 1]
+    second = clerk.get("objects/", {"match[type]": "tool", "limit": 1})
+    last = second.headers["x-taxii-date-added-last"]
+    clerk.get("objects/", {"added_after": times.taxii(times.now())})
+    clerk.get("objects/", {"match[version]": "all", "match[id]": "tool--00000000-0000-4000-8000-000000000000"})
+    clerk.request("GET", "objects/", params={"limit": 2}, headers={"If-None-Match": "*"})
+    found = recorded(database_url, clerk.person)
+
+    assert [row[1] for row in found] == [None, None, '{"type":["tool"]}']
+    assert [row[4] for row in found] == [2, 1, 1]
+    assert times.taxii(found[2][3]) == last
+    assert found[0][2] < found[0][3] < found[1][2] == found[1][3]
+    assert all(row[0].startswith("org-") for row in found)
+
+
+def test_polls_from_memory_are_recorded_like_others(clerk: Asking, database_url: str) -> None:
+    clerk.add(tool())
+    for _ in range(5):
+        clerk.get("objects/")
+    one = clerk.objects()[0]
+    clerk.get(f"objects/{one['id']}/")
+
+    assert [row[4] for row in recorded(database_url, clerk.person)] == [1] * 7
+
+
+def test_a_worker_marks_its_start_and_its_end(database_url: str, people: dict[str, Person]) -> None:
+    with serving(database_url) as server:
+        clerk = Asking(server, people["franklin_submitter"])
+        clerk.add(tool())
+        clerk.objects()
+        clerk.http.close()
+    with psycopg.connect(database_url) as conn:
+        workers = conn.execute("SELECT started_at, marked_at, ended_at FROM elections.poll_workers").fetchall()
+        polls = conn.execute("SELECT count FROM elections.polls").fetchall()
+
+    ((started, marked, ended),) = workers
+    assert started < marked == ended
+    assert polls == [(1,)]
