@@ -30,7 +30,7 @@ from isac import times
 from isac.policy.actors import Role
 from isac.store import database, facts, members, migrations
 
-EXAMPLES = int(os.environ.get("ISAC_TEST_EXAMPLES", "10"))
+EXAMPLES = int(os.environ.get("ISAC_TEST_EXAMPLES", "8"))
 STEPS = int(os.environ.get("ISAC_TEST_STEPS", "30"))
 #: what the county reads, then others
 AUDIENCES = ("public", "us", "us-oh", COUNTY, NEIGHBOR, "us-tx")
