@@ -100,9 +100,14 @@ def trusting(own: Certificate) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=own.file)
 
 
+class QuickLoop(server.Loop):
+    handshake_seconds = 0.3
+
+
 @pytest.fixture(scope="module")
 def port(own: Certificate) -> Iterator[int]:
-    with serving(Quick, ssl_context_factory=functools.partial(server._tls, own)) as (port, _):
+    tls = functools.partial(server._tls, own)
+    with serving(Quick, loop="tests.test_tls:QuickLoop", ssl_context_factory=tls) as (port, _):
         yield port
 
 
@@ -145,6 +150,11 @@ def test_plain_http_is_not_served(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=5) as plain:
         plain.sendall(GET + b"\r\n")
         assert b"HTTP" not in plain.recv(100)
+
+
+def test_whoever_does_not_open_tls_is_cut_off(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as plain:
+        assert plain.recv(1) == b""
 
 
 def test_clocks_run_here_as_well(port: int, own: Certificate) -> None:

@@ -1,5 +1,6 @@
 """Run the application: uvicorn with one worker in this process, or its supervisor with several; with TLS or without."""
 
+import asyncio
 import contextlib
 import errno
 import functools
@@ -14,9 +15,10 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
-from typing import NoReturn
+from typing import Any, ClassVar, NoReturn, cast
 
 import uvicorn
+import uvloop
 from uvicorn.supervisors import Multiprocess
 
 from isac.app import create_app
@@ -131,6 +133,17 @@ def _tls(own: Certificate, config: uvicorn.Config, default: Callable[[], ssl.SSL
     return own.context()
 
 
+class Loop(uvloop.Loop):
+    """uvloop, which gives a client that opens TLS less than a minute: until then it counts nowhere."""
+
+    handshake_seconds: ClassVar[float] = 10
+
+    async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.Server:
+        if kwargs.get("ssl"):
+            kwargs["ssl_handshake_timeout"] = self.handshake_seconds
+        return cast("asyncio.Server", await super().create_server(*args, **kwargs))
+
+
 def run(
     listening: socket.socket,
     database_url: str,
@@ -161,10 +174,9 @@ def run(
         factory=True,
         workers=workers,
         # The plain event loop leaves Nagle's delay on sockets made by hand: 44 ms a request.
-        loop="uvloop",
+        loop="isac.server:Loop",
         http=TaxiiProtocol,
         ws="none",
-        timeout_keep_alive=int(TaxiiProtocol.limits.idle_seconds),
         ssl_context_factory=functools.partial(_tls, own) if own else None,
         forwarded_allow_ips=proxies,
         access_log=False,

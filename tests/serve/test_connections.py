@@ -91,16 +91,9 @@ inner = _inner()
 
 @contextlib.contextmanager
 def serving(protocol: type[TaxiiProtocol], **more: Any) -> Iterator[tuple[int, uvicorn.Server]]:
+    more = {"loop": "uvloop", **more}
     config = uvicorn.Config(
-        application,
-        host="127.0.0.1",
-        port=0,
-        loop="uvloop",
-        http=protocol,
-        ws="none",
-        log_config=None,
-        lifespan="off",
-        **more,
+        application, host="127.0.0.1", port=0, http=protocol, ws="none", log_config=None, lifespan="off", **more
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -71,7 +71,9 @@ class TaxiiProtocol(HttpToolsProtocol):
         #: which request of this connection is being read
         self._number = 0
         self._in_head = False
+        #: of pieces that are all head, and of the last one that came, of whatever
         self._head_bytes = 0
+        self._piece = 0
         self._in_body = False
         self._body_since = 0.0
         self._body_bytes = 0
@@ -103,10 +105,10 @@ class TaxiiProtocol(HttpToolsProtocol):
     # ---------------------------------------------------------------------------------------------------------- reading
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
         if self._ended is not None or self._refusal is not None:
             return
         self._heard = self.loop.time()
+        self._piece = len(data)
         if self._head_since is None and self._is_idle():
             self._head_since = self._heard
         number = self._number
@@ -118,8 +120,8 @@ class TaxiiProtocol(HttpToolsProtocol):
             cause = error.__context__
             self._refuse(cause if isinstance(cause, IsacError) else BadRequest("This is no valid HTTP/1.1 request."))
         else:
-            if number == self._number:  # else some of it was another request's
-                self._count(len(data))
+            if self._in_head or self._in_body:
+                self._count(len(data) if number == self._number else 0)  # else some of it was another request's
 
     def _is_idle(self) -> bool:
         return not self._in_body and (self.cycle is None or self.cycle.response_complete)
@@ -128,7 +130,9 @@ class TaxiiProtocol(HttpToolsProtocol):
         """Count what the parser keeps to itself: a header without an end, the frames of chunks, trailers."""
         if self._in_head:
             self._head_bytes += size
-            if self._head_bytes > self.limits.head:
+            if len(self.url) > self.limits.address:
+                self._refuse(_address_too_long(self.limits))
+            elif self._head_bytes > self.limits.head:
                 self._refuse(_headers_too_large(self.limits))
         elif self._in_body:
             self._framed_bytes += size
@@ -143,21 +147,17 @@ class TaxiiProtocol(HttpToolsProtocol):
         self._number += 1
         self._in_head, self._head_bytes, self._head_since = True, 0, self._heard
 
-    def on_url(self, url: bytes) -> None:
-        super().on_url(url)
-        if len(self.url) > self.limits.address:
-            raise AddressTooLong(f"An address may have {self.limits.address:,} bytes at most.")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_head:
-            return  # a trailer behind the body: nothing asks for one, and the headers are with the application
-        super().on_header(name, value)
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > self.limits.head or len(self.headers) > self.limits.headers:
-            raise _headers_too_large(self.limits)
-
     def on_headers_complete(self) -> None:
+        limits = self.limits
+        if len(self.url) > limits.address:
+            raise _address_too_long(limits)
+        if len(self.headers) > limits.headers or (
+            self._head_bytes + self._piece > limits.head  # all of the last piece may be head, so count what was
+            and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > limits.head
+        ):
+            raise _headers_too_large(limits)
         super().on_headers_complete()
+        self.headers = []  # trailers behind the body: nothing asks for one, and the headers are with the application
         self._in_head, self._head_since = False, None
         self._in_body, self._body_since, self._body_bytes, self._framed_bytes = True, self._heard, 0, 0
 
@@ -176,10 +176,17 @@ class TaxiiProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
+        """Go on with the next request. Uvicorn's would set a timer each time; here `_tick` sees who is idle."""
         self._heard = self.loop.time()
-        if self._refusal is None or self.pipeline:
-            super().on_response_complete()
-        elif not self.transport.is_closing():
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self.pipeline:
+            self.flow.resume_reading()
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._refusal is None:
+            self.flow.resume_reading()
+        else:
             self._say(self._refusal)
 
     def _refuse(self, error: IsacError) -> None:
@@ -214,7 +221,6 @@ class TaxiiProtocol(HttpToolsProtocol):
     def _end(self) -> None:
         """Read nothing more, but close only a little later: whoever still sends would see a reset, and no answer."""
         self._ended = self.loop.time()
-        self._unset_keepalive_if_required()
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -329,6 +335,11 @@ async def _crowded(scope: Scope, receive: Receive, send: Send) -> None:
     answer: Response = wire.error_answer(busy, str(uuid.uuid4()), scope["method"], scope["path"])
     answer.headers["Connection"] = "close"
     await answer(scope, receive, send)
+
+
+@functools.cache
+def _address_too_long(limits: Limits) -> AddressTooLong:
+    return AddressTooLong(f"An address may have {limits.address:,} bytes at most.")
 
 
 @functools.cache
