@@ -149,12 +149,15 @@ def test_bodies_under_way_are_counted(works: Works, http: httpx2.Client) -> None
         each.close()
 
 
-def slow_post(http: httpx2.Client) -> socket.socket:
+EXPECTING = {"Content-Type": TAXII, "Content-Length": "2", "Expect": "100-continue"}
+
+
+def slow_post(http: httpx2.Client, path: str = "/things/", headers: dict[str, str] = EXPECTING) -> socket.socket:
     """A POST whose body does not come, seen by the application: it has asked for the body."""
-    line = socket.create_connection(("127.0.0.1", http.base_url.port))
-    head = "POST /things/ HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Type: application/json\r\n"
-    line.sendall(f"{head}Content-Length: 2\r\n\r\n".encode())
-    assert b"100" in line.recv(100)
+    line = socket.create_connection(("127.0.0.1", http.base_url.port), timeout=10)
+    lines = [f"POST {path} HTTP/1.1", "Host: x", *(f"{name}: {value}" for name, value in headers.items())]
+    line.sendall("".join(f"{each}\r\n" for each in [*lines, ""]).encode())
+    assert b" 100 " in line.recv(100)
     return line
 
 
@@ -168,6 +171,24 @@ def test_reads_are_turned_away_far_later(works: Works, http: httpx2.Client, thre
     works.arrived.acquire()
     works.end.set()
     assert [answer.result().status_code for answer in under_way] == [200] * 3
+
+
+def test_bodies_that_arrive_slowly_hold_no_connection_of_the_database(
+    database_url: str, people: dict[str, Person]
+) -> None:
+    app, clerk = create_app(database_url=database_url), people["franklin_submitter"]
+    head = {"X-API-Key": clerk.secret, "Content-Type": TAXII, "Content-Length": "100", "Expect": "100-continue"}
+    with Serving(app) as http:
+        pool = app.state.site.pool
+        arriving = [
+            slow_post(http, f"/elections/collections/{clerk.collection}/objects/", head)
+            for _ in range(pool.max_size + 2)
+        ]
+        stats = pool.get_stats()
+        assert stats["pool_available"] == stats["pool_size"]
+        assert http.get("/elections/collections/", headers={"X-API-Key": clerk.secret}).status_code == 200
+        for each in arriving:
+            each.close()
 
 
 def test_a_pool_without_connections_is_503(database_url: str, people: dict[str, Person]) -> None:
