@@ -15,7 +15,7 @@ def upgrade() -> None:
     # The driver's own: op.execute would read the colons in the SQL as parameters.
     run = op.get_bind().exec_driver_sql
     schema = run("SELECT quote_ident(current_schema())").scalar_one()
-    for statements in (WHO, WHAT, LOG, RELEASE_BATCH, ROSTER, POLLS, GRANTS):
+    for statements in (WHO, WHAT, LOG, RELEASE_BATCH, ROSTER, LOG_POSITION, POLLS, GRANTS):
         run(statements.replace("{schema}", schema))
 
 
@@ -297,6 +297,25 @@ BEGIN
                       CASE WHEN puts > 0 THEN start + (puts - 1) * interval '1 microsecond' ELSE latest.date_added END;
 END
 $$;
+"""
+
+# How far the log is, for a follower. While nobody is between stamping rows and committing them (`quiet`), what is not
+# seen yet will be dated later than `at` and two seconds. One function, because a statement's snapshot is older than the
+# lock that it takes.
+LOG_POSITION = """
+CREATE FUNCTION log_position(
+  OUT seq bigint, OUT date_added timestamptz, OUT timeline bigint, OUT roster bigint, OUT quiet boolean,
+  OUT at timestamptz
+)
+LANGUAGE plpgsql SET search_path = {schema}, pg_temp AS $$
+BEGIN
+  quiet := pg_is_in_recovery() IS FALSE AND pg_try_advisory_xact_lock_shared('head'::regclass::bigint);
+  at := clock_timestamp();
+  SELECT h.seq, h.date_added, h.timeline, r.version INTO seq, date_added, timeline, roster FROM head h, roster r;
+END
+$$;
+REVOKE ALL ON FUNCTION log_position FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION log_position TO isac_app;
 """
 
 # Who may see what has changed: whoever remembers an answer to that asks anew.

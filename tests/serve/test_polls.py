@@ -34,7 +34,7 @@ def test_each_poll_that_gave_something_is_recorded(clerk: Asking, database_url: 
     assert [len(page) for page in clerk.pages("objects/", limit=2)] == [2, 1]
     second = clerk.get("objects/", {"match[type]": "tool", "limit": 1})
     last = second.headers["x-taxii-date-added-last"]
-    clerk.get("objects/", {"added_after": times.taxii(times.now())})
+    clerk.get("objects/", {"added_after": "2100-01-01T00:00:00Z"})
     clerk.get("objects/", {"match[version]": "all", "match[id]": "tool--00000000-0000-4000-8000-000000000000"})
     clerk.request("GET", "objects/", params={"limit": 2}, headers={"If-None-Match": "*"})
     found = recorded(database_url, clerk.person)

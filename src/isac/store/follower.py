@@ -19,10 +19,11 @@ from isac.store.facts import fetch
 
 log = logging.getLogger(__name__)
 
-#: seconds since the last look at the log beyond which it has to be asked itself: no answer is older
-STALE = 2.0
+#: seconds since the last look at the log beyond which it has to be asked itself. New rows are dated two seconds ahead,
+#: so whoever polls by a clock that is up to a second ahead of ours loses nothing.
+STALE = 1.0
 #: seconds between two looks without a notice
-_PACE = 1.0
+_PACE = 0.5
 #: new rows are dated so far ahead of their commit
 _AHEAD = timedelta(seconds=2)
 #: what is kept in memory at most
@@ -96,7 +97,7 @@ class Follower:
     # ------------------------------------------------------------------------------------------------------ questions
 
     def is_fresh(self) -> bool:
-        """Was the log looked at within the last two seconds?"""
+        """Was the log looked at within the last second?"""
         return self._clock() - self._looked < STALE
 
     def put(self, audiences: Iterable[int]) -> int:
@@ -128,22 +129,21 @@ class Follower:
         """Look at the log: afterwards all is known that was committed before."""
         async with self._looking, self._pool.connection() as conn:
             looked = self._clock()
-            ((seq, date, timeline, asked_at, roster),) = await fetch(
-                conn, "SELECT h.seq, h.date_added, h.timeline, statement_timestamp(), r.version FROM head h, roster r"
-            )
+            ((seq, date, timeline, roster, is_quiet, at),) = await fetch(conn, "SELECT * FROM log_position()")
             if seq < self.seq or timeline != self._timeline:
                 await self._begin(conn, date)
             elif seq > self.seq:
                 await self._read(conn, self.seq, seq, date)
             self._timeline = timeline
             self.seq, self.roster = seq, roster
-            # What was committed later than this look is dated later than that.
-            self.horizon = max(date, asked_at + _AHEAD)
+            # What was seen once stays seen, so a horizon stays true.
+            self.horizon = max(self.horizon, date, at + _AHEAD if is_quiet else date)
             self._looked = looked
 
     async def _begin(self, conn: Connection, date: datetime) -> None:
         """Of what is there already only the newest dates are read."""
         self.era += 1
+        self.horizon = date
         self._shelves, self._by_seq, self._bytes = {}, {}, 0
         audiences = [audience for (audience,) in await fetch(conn, "SELECT pk FROM audiences")]
         await self._date(conn, audiences)

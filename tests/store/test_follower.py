@@ -1,0 +1,85 @@
+"""What a follower promises: all up to its horizon is in memory or was passed over, whoever is about to commit."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import psycopg
+
+from isac.store import database
+from isac.store.database import Pool
+from isac.store.follower import Follower
+
+#: puts a stored version once more before the nation
+RELEASE = """
+SELECT newest FROM release_batch('{}', '{}', ARRAY[(SELECT min(pk) FROM versions)],
+                                 ARRAY[(SELECT pk FROM audiences WHERE code = 'us')], '{false}')"""
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+def test_what_is_stamped_and_not_yet_committed_lies_beyond_the_horizon(pool: Pool, database_url: str, run: Run) -> None:
+    async def story() -> None:
+        follower = Follower(pool, database_url)
+        await follower.look()
+        async with pool.connection() as conn, conn.transaction():
+            ((audience,),) = await (await conn.execute("SELECT pk FROM audiences WHERE code = 'us'")).fetchall()
+            ((date,),) = await (await conn.execute(RELEASE)).fetchall()
+            before = follower.horizon
+            await follower.look()
+            assert before <= follower.horizon < date
+            assert follower.newest([audience]) is None
+        await follower.look()
+        assert follower.newest([audience]) == date <= follower.horizon
+        assert [row.date_added for row in follower.after([audience], follower.floor, None, 10)] == [date]
+
+    run(story())
+
+
+def test_a_quiet_log_is_known_two_seconds_ahead(pool: Pool, database_url: str, run: Run) -> None:
+    async def story() -> None:
+        follower = Follower(pool, database_url)
+        await follower.look()
+        async with pool.connection() as conn:
+            ((now,),) = await (await conn.execute("SELECT clock_timestamp() + interval '1 s'")).fetchall()
+        assert now < follower.horizon
+
+    run(story())
+
+
+def test_entries_that_a_restore_took_back_are_forgotten(pool: Pool, database_url: str, run: Run) -> None:
+    async def story() -> None:
+        follower = Follower(pool, database_url)
+        await follower.look()
+        async with pool.connection() as conn:
+            ((audience,),) = await (await conn.execute("SELECT pk FROM audiences WHERE code = 'us'")).fetchall()
+            await conn.execute(RELEASE)
+        await follower.look()
+        era = follower.era
+        with psycopg.connect(database_url, autocommit=True) as owner:
+            owner.execute("DELETE FROM elections.log WHERE seq = (SELECT seq FROM elections.head)")
+            owner.execute("UPDATE elections.head SET seq = seq - 1")
+        await follower.look()
+
+        assert follower.era > era
+        assert follower.newest([audience]) is None
+
+    run(story())
+
+
+def test_it_follows_by_notices(pool: Pool, database_url: str, run: Run) -> None:
+    async def story() -> None:
+        follower = Follower(pool, database_url)
+        async with follower.following(), await database.connect(database_url) as conn:
+            await conn.execute("LISTEN elections_log")
+            seen = follower.seq
+            await conn.execute(RELEASE)
+            async for _ in conn.notifies(timeout=5, stop_after=1):
+                pass
+            for _ in range(100):
+                if follower.seq > seen:
+                    break
+                async for _ in conn.notifies(timeout=0.002):
+                    pass
+        assert follower.seq > seen
+
+    run(story())
