@@ -27,19 +27,24 @@ GET = b"GET /quick/ HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST /read/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/taxii+json\r\n"
 
 
+class Patient(TaxiiProtocol):
+    """With the clocks of a real server, and few connections."""
+
+    limits = Limits(connections=8, tick=0.02)
+
+
 class Quick(TaxiiProtocol):
-    """The same with clocks that a test can wait for."""
+    """With clocks that a test can wait for."""
 
     limits = Limits(
-        head_seconds=0.3,
-        body_rest=0.3,
-        body_start=0.6,
+        head_seconds=0.4,
+        body_rest=0.5,
+        body_start=0.8,
         body_rate=100_000,
-        late_seconds=0.3,
-        answer_seconds=0.3,
-        idle_seconds=0.3,
-        parting_seconds=0.3,
-        connections=8,
+        late_seconds=0.4,
+        answer_seconds=0.5,
+        idle_seconds=0.4,
+        parting_seconds=0.4,
         tick=0.02,
     )
 
@@ -106,6 +111,12 @@ def serving(protocol: type[TaxiiProtocol], **more: Any) -> Iterator[tuple[int, u
 
 
 @pytest.fixture(scope="module")
+def patient() -> Iterator[tuple[int, uvicorn.Server]]:
+    with serving(Patient) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 def quick() -> Iterator[tuple[int, uvicorn.Server]]:
     with serving(Quick) as running:
         yield running
@@ -163,9 +174,9 @@ class Line:
 Open = Callable[[], Line]
 
 
-@pytest.fixture
-def line(quick: tuple[int, uvicorn.Server]) -> Iterator[Open]:
-    port, server = quick
+@contextlib.contextmanager
+def opening(running: tuple[int, uvicorn.Server]) -> Iterator[Open]:
+    port, server = running
     lines: list[Line] = []
 
     def another() -> Line:
@@ -177,6 +188,20 @@ def line(quick: tuple[int, uvicorn.Server]) -> Iterator[Open]:
         each.close()
     while server.server_state.connections:
         time.sleep(0.005)
+
+
+@pytest.fixture
+def line(patient: tuple[int, uvicorn.Server]) -> Iterator[Open]:
+    """`line()` is a new connection."""
+    with opening(patient) as another:
+        yield another
+
+
+@pytest.fixture
+def hurried(quick: tuple[int, uvicorn.Server]) -> Iterator[Open]:
+    """`hurried()` is a new connection to the server with the quick clocks."""
+    with opening(quick) as another:
+        yield another
 
 
 # ------------------------------------------------------------------------------------------------- what is no request
@@ -281,17 +306,17 @@ def test_trailers_are_no_headers(line: Open) -> None:
 
 
 def test_an_address_may_be_so_long(line: Open) -> None:
-    most = Quick.limits.address
+    most = Patient.limits.address
     assert ask(line(), b"GET /quick/?%b HTTP/1.1\r\nHost: x\r\n\r\n" % (b"x" * (most - 8))).status == 200
     ask(line(), b"GET /quick/?%b HTTP/1.1\r\nHost: x\r\n\r\n" % (b"x" * most)).error(414)
 
 
 def test_an_address_without_an_end_is_refused_on_the_way(line: Open) -> None:
-    ask(line(), b"GET /" + b"x" * (Quick.limits.address + 1)).error(414)
+    ask(line(), b"GET /" + b"x" * (Patient.limits.address + 1)).error(414)
 
 
 def test_headers_may_be_so_long_and_so_many(line: Open) -> None:
-    limits = Quick.limits
+    limits = Patient.limits
     assert ask(line(), GET + b"X: %b\r\n\r\n" % (b"x" * (limits.head - 200))).status == 200
     ask(line(), GET + b"X: %b\r\n\r\n" % (b"x" * limits.head)).error(431)
     assert ask(line(), GET + b"X: y\r\n" * (limits.headers - 1) + b"\r\n").status == 200
@@ -302,17 +327,17 @@ def test_a_header_without_an_end_is_refused_on_the_way(line: Open) -> None:
     talk = line()
     with contextlib.suppress(ConnectionError):  # it may hang up before all is sent
         for _ in range(20):
-            talk.say((GET if not _ else b"") + b"X-Long: " + b"x" * (Quick.limits.head // 8))
+            talk.say((GET if not _ else b"") + b"X-Long: " + b"x" * (Patient.limits.head // 8))
             time.sleep(0.002)
     talk.hear().error(431)
 
 
 def test_a_crowd_of_requests_on_one_connection_is_refused(line: Open) -> None:
     talk = line()
-    talk.say((GET + b"\r\n") * (Quick.limits.pipelined + 10))
+    talk.say((GET + b"\r\n") * (Patient.limits.pipelined + 10))
 
-    statuses = [talk.hear().status for _ in range(Quick.limits.pipelined + 2)]
-    assert statuses == [200] * (Quick.limits.pipelined + 1) + [400]
+    statuses = [talk.hear().status for _ in range(Patient.limits.pipelined + 2)]
+    assert statuses == [200] * (Patient.limits.pipelined + 1) + [400]
 
 
 @pytest.mark.taxii("T-42", "A-5")
@@ -400,17 +425,17 @@ def test_a_packed_body_that_is_refused(line: Open, name: str) -> None:
 # ------------------------------------------------------------------------------------------------------------- clocks
 
 
-def test_a_head_that_does_not_come_is_cut_off(line: Open) -> None:
-    silent, slow = line(), line()
+def test_a_head_that_does_not_come_is_cut_off(hurried: Open) -> None:
+    silent, slow = hurried(), hurried()
     slow.say(b"GET /qui")
     assert silent.is_closed()
     slow.hear().error(408)
     assert slow.is_closed()
 
 
-def test_a_head_that_drips_is_cut_off(line: Open) -> None:
+def test_a_head_that_drips_is_cut_off(hurried: Open) -> None:
     """Each byte is news, but the whole head has its time; so have empty lines between two requests."""
-    talk = line()
+    talk = hurried()
     assert ask(talk, GET + b"\r\n").status == 200
     closing = time.monotonic() + 3
     with contextlib.suppress(ConnectionError):
@@ -432,15 +457,15 @@ def readable(talk: Line) -> bool:
     return True
 
 
-def test_a_body_that_rests_is_cut_off(line: Open) -> None:
-    talk = line()
+def test_a_body_that_rests_is_cut_off(hurried: Open) -> None:
+    talk = hurried()
     talk.say(POST + b"Content-Length: 10\r\n\r\n", b"{")
     talk.hear().error(408)
     assert talk.is_closed()
 
 
-def test_a_body_that_drips_is_cut_off(line: Open) -> None:
-    talk = line()
+def test_a_body_that_drips_is_cut_off(hurried: Open) -> None:
+    talk = hurried()
     talk.say(POST + b"Content-Length: 1000\r\n\r\n")
     with contextlib.suppress(ConnectionError):
         while not readable(talk):
@@ -449,9 +474,9 @@ def test_a_body_that_drips_is_cut_off(line: Open) -> None:
     talk.hear().error(408)
 
 
-def test_a_large_body_may_take_its_time(line: Open) -> None:
+def test_a_large_body_may_take_its_time(hurried: Open) -> None:
     """Longer than both of a body's clocks, but faster than the least rate."""
-    talk = line()
+    talk = hurried()
     talk.say(POST + b"Content-Length: 800000\r\n\r\n")
     for _ in range(40):
         talk.say(b"x" * 20_000)
@@ -459,8 +484,8 @@ def test_a_large_body_may_take_its_time(line: Open) -> None:
     assert talk.hear().status == 200
 
 
-def test_a_rest_that_nobody_reads_does_not_go_on_for_ever(line: Open) -> None:
-    talk = line()
+def test_a_rest_that_nobody_reads_does_not_go_on_for_ever(hurried: Open) -> None:
+    talk = hurried()
     assert ask(talk, b"POST /unread/ HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n").status == 200
     with contextlib.suppress(ConnectionError):
         while True:  # until it is cut off
@@ -468,8 +493,8 @@ def test_a_rest_that_nobody_reads_does_not_go_on_for_ever(line: Open) -> None:
             time.sleep(0.01)
 
 
-def test_an_idle_connection_is_closed(line: Open) -> None:
-    talk, early = line(), line()
+def test_an_idle_connection_is_closed(hurried: Open) -> None:
+    talk, early = hurried(), hurried()
     assert ask(talk, GET + b"\r\n").status == 200
     # uvicorn's own clock does not run behind an answer that came before the body.
     assert ask(early, b"POST /unread/ HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n").status == 200
@@ -478,16 +503,16 @@ def test_an_idle_connection_is_closed(line: Open) -> None:
     assert early.is_closed()
 
 
-def test_a_client_that_does_not_read_is_cut_off(line: Open, quick: tuple[int, uvicorn.Server]) -> None:
-    talk = line()
+def test_a_client_that_does_not_read_is_cut_off(hurried: Open, quick: tuple[int, uvicorn.Server]) -> None:
+    talk = hurried()
     talk.say(b"GET /large/ HTTP/1.1\r\nHost: x\r\n\r\n")
     assert talk._file.read(1)
     while quick[1].server_state.connections:
         time.sleep(0.01)
 
 
-def test_a_client_that_reads_slowly_is_not(line: Open) -> None:
-    talk = line()
+def test_a_client_that_reads_slowly_is_not(hurried: Open) -> None:
+    talk = hurried()
     talk.say(b"GET /large/ HTTP/1.1\r\nHost: x\r\n\r\n")
     size = 0
     while size < 40_000_000:
@@ -498,7 +523,7 @@ def test_a_client_that_reads_slowly_is_not(line: Open) -> None:
 
 @pytest.mark.taxii("L-18")
 def test_l18_too_many_connections_are_told_when_to_come_again(line: Open) -> None:
-    many = [line() for _ in range(Quick.limits.connections)]
+    many = [line() for _ in range(Patient.limits.connections)]
     for talk in many:
         talk.say(b"G")  # each is taken, and has begun
     answer = ask(line(), GET + b"\r\n")
