@@ -135,6 +135,7 @@ def ids(number: int) -> list[str]:
     return [f"tool--{uuid.uuid4()}" for _ in range(number)]
 
 
+@pytest.mark.taxii("A-27", "L-2")
 def test_what_nginx_says_itself_is_a_taxii_error(tmp_path: Path, own: Certificate) -> None:
     with Nginx(tmp_path, f"127.0.0.1:{free_port()}", own) as nginx:
         away = nginx.http.get("/taxii2/")

@@ -83,6 +83,7 @@ def test_the_story_has_everything_in_it(followed: Followed) -> None:
     assert all(len(reader.runs) > 8 for reader in followed.readers.values())
 
 
+@pytest.mark.taxii("T-67", "A-25", "L-6")
 @pytest.mark.taxii("L-7")
 @every_product
 def test_it_ends_with_all_that_is_there(followed: Followed, product: str) -> None:
@@ -95,6 +96,7 @@ def test_it_ends_with_all_that_is_there(followed: Followed, product: str) -> Non
         assert {stix_id: held.get(stix_id) for stix_id in live} == live
 
 
+@pytest.mark.taxii("L-15")
 @pytest.mark.taxii("L-15")
 @every_product
 def test_it_was_told_of_all_that_was_taken_back(followed: Followed, product: str) -> None:
@@ -112,6 +114,7 @@ def test_it_was_told_of_all_that_was_taken_back(followed: Followed, product: str
         assert shelf != followed.home or got - live - followed.journal.silent
 
 
+@pytest.mark.taxii("T-5")
 @every_product
 def test_it_sees_nothing_of_others(followed: Followed, product: str) -> None:
     allowed = {(row.id, row.version) for shelf in shelves(followed, product) for row in followed.rows[shelf]}
@@ -132,6 +135,7 @@ def test_markings_come_before_what_carries_them(followed: Followed, product: str
         known.add(each["id"])
 
 
+@pytest.mark.taxii("L-5", "L-8")
 @pytest.mark.taxii("L-5", "L-8")
 @every_product
 def test_pages_are_full_and_lead_on(followed: Followed, product: str) -> None:

@@ -75,6 +75,7 @@ class Asking:
             yield answer.get(member, [])
             if not answer.get("more"):
                 return
+            assert answer["next"] != query.get("next"), "next leads in a circle"
             query["next"] = answer["next"]
 
     def _at(self, path: str) -> str:

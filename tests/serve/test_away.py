@@ -6,9 +6,11 @@ import time
 
 import httpx2
 import psycopg
+import pytest
 from tests.conftest import Person, serving
 
 
+@pytest.mark.taxii("L-18")
 def test_a_database_that_is_away_is_503_until_it_is_back(
     postgres: str, database_url: str, people: dict[str, Person]
 ) -> None:

@@ -109,6 +109,7 @@ class Baton:
         self._look()
 
 
+@pytest.mark.taxii("T-52", "T-65", "T-66", "T-69")
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_memory_says_what_the_whole_way_says(both: Both, people: dict[str, Person], seed: int) -> None:
     dice = random.Random(seed)
@@ -188,6 +189,7 @@ def test_a_full_page_stays_until_a_row_of_it_ends(both: Both, people: dict[str, 
     assert page() != first
 
 
+@pytest.mark.taxii("L-18")
 def test_the_client_that_has_it_is_told_so(clerk: Asking) -> None:
     clerk.add(tool())
     answer = clerk.get("objects/")
@@ -208,6 +210,7 @@ def test_an_object_that_becomes_the_first_version_changes_the_answer(clerk: Aski
     assert "etag" not in answer.headers
 
 
+@pytest.mark.taxii("L-18")
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP;q=0.5, br", "*", "gzip;q=0", "br", "identity"])
 def test_gzip_is_for_those_who_take_it(both: Both, people: dict[str, Person], encoding: str) -> None:
     clerk = both.clerk(people["franklin_submitter"])
@@ -282,6 +285,7 @@ def limited(database_url: str) -> Iterator[Running]:
         yield running
 
 
+@pytest.mark.taxii("L-18")
 def test_who_asks_too_often_is_told_when_to_come_back(limited: Running, people: dict[str, Person]) -> None:
     franklin, oak = (
         httpx2.Client(base_url=limited.base, auth=(people[name].key_id, people[name].secret), trust_env=False)

@@ -70,6 +70,7 @@ def test_the_emptiest_buckets_are_kept() -> None:
     assert taken(buckets, "busy", 5, 10) == 6
 
 
+@pytest.mark.taxii("L-18")
 def test_l18_a_product_that_polls_each_second_and_pages_never_meets_it() -> None:
     buckets, turned_away = Buckets(KEY), 0
     for second in range(60):
