@@ -15,7 +15,7 @@ from isac.serve.fast import Fast
 from isac.serve.pages import Pages
 from isac.serve.queries import Tokens
 from isac.store import database, members
-from isac.store.follower import Follower
+from isac.store.follower import Follower, Written
 from isac.store.polls import Polls
 
 #: what TAXII clients cut their envelopes to
@@ -38,12 +38,13 @@ def create_app(
     public: bool = False,
     free: bool = False,
     limited: bool = True,
+    written: Written | None = None,
 ) -> Application:
     """The server as an ASGI application.
 
     It refuses to start while a route does not say who may call it, or the database does not answer. `public` opens
     the public collection to whoever has no key; `free` is the sandbox's: everything well-formed is released at once.
-    `limited`: whoever asks too often is told so.
+    `limited`: whoever asks too often is told so. `written` is what the workers of one server share.
     """
 
     @contextlib.asynccontextmanager
@@ -55,7 +56,7 @@ def create_app(
             async with pool.connection() as conn:
                 tokens = Tokens(await members.token_key(conn))
                 visitor = access.visitor((await members.shelf(conn, "public")).own) if public else None
-            follower, polls = Follower(pool, database_url), Polls(pool)
+            follower, polls = Follower(pool, database_url, written or Written()), Polls(pool)
             app.state.site = application.fast.here = access.Site(
                 pool,
                 follower,

@@ -24,6 +24,7 @@ from uvicorn.supervisors import Multiprocess
 from isac.app import create_app
 from isac.errors import Invalid, Surroundings
 from isac.serve.connections import TaxiiProtocol
+from isac.store.follower import Written
 
 log = logging.getLogger(__name__)
 
@@ -168,6 +169,7 @@ def run(
         max_content_length=max_content_length,
         public=public,
         free=free,
+        written=Written(),
     )
     config = uvicorn.Config(
         application,

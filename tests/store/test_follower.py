@@ -1,5 +1,6 @@
 """What a follower promises: all up to its horizon is in memory or was passed over, whoever is about to commit."""
 
+import multiprocessing
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -7,7 +8,7 @@ import psycopg
 
 from isac.store import database
 from isac.store.database import Pool
-from isac.store.follower import Follower
+from isac.store.follower import Follower, Written
 
 #: puts a stored version once more before the nation
 RELEASE = """
@@ -19,7 +20,7 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 def test_what_is_stamped_and_not_yet_committed_lies_beyond_the_horizon(pool: Pool, database_url: str, run: Run) -> None:
     async def story() -> None:
-        follower = Follower(pool, database_url)
+        follower = Follower(pool, database_url, Written())
         await follower.look()
         async with pool.connection() as conn, conn.transaction():
             ((audience,),) = await (await conn.execute("SELECT pk FROM audiences WHERE code = 'us'")).fetchall()
@@ -37,7 +38,7 @@ def test_what_is_stamped_and_not_yet_committed_lies_beyond_the_horizon(pool: Poo
 
 def test_a_quiet_log_is_known_two_seconds_ahead(pool: Pool, database_url: str, run: Run) -> None:
     async def story() -> None:
-        follower = Follower(pool, database_url)
+        follower = Follower(pool, database_url, Written())
         await follower.look()
         async with pool.connection() as conn:
             ((now,),) = await (await conn.execute("SELECT clock_timestamp() + interval '1 s'")).fetchall()
@@ -48,12 +49,12 @@ def test_a_quiet_log_is_known_two_seconds_ahead(pool: Pool, database_url: str, r
 
 def test_entries_that_a_restore_took_back_are_forgotten(pool: Pool, database_url: str, run: Run) -> None:
     async def story() -> None:
-        follower = Follower(pool, database_url)
+        follower = Follower(pool, database_url, Written())
         await follower.look()
         async with pool.connection() as conn:
             ((audience,),) = await (await conn.execute("SELECT pk FROM audiences WHERE code = 'us'")).fetchall()
             await conn.execute(RELEASE)
-        await follower.look()
+        await follower.wrote()
         era = follower.era
         with psycopg.connect(database_url, autocommit=True) as owner:
             owner.execute("DELETE FROM elections.log WHERE seq = (SELECT seq FROM elections.head)")
@@ -61,6 +62,7 @@ def test_entries_that_a_restore_took_back_are_forgotten(pool: Pool, database_url
         await follower.look()
 
         assert follower.era > era
+        assert follower.is_fresh()
         assert follower.newest([audience]) is None
 
     run(story())
@@ -68,7 +70,7 @@ def test_entries_that_a_restore_took_back_are_forgotten(pool: Pool, database_url
 
 def test_it_follows_by_notices(pool: Pool, database_url: str, run: Run) -> None:
     async def story() -> None:
-        follower = Follower(pool, database_url)
+        follower = Follower(pool, database_url, Written())
         async with follower.following(), await database.connect(database_url) as conn:
             await conn.execute("LISTEN elections_log")
             seen = follower.seq
@@ -83,3 +85,36 @@ def test_it_follows_by_notices(pool: Pool, database_url: str, run: Run) -> None:
         assert follower.seq > seen
 
     run(story())
+
+
+def test_after_a_write_of_another_worker_a_follower_is_not_fresh_until_it_has_seen_it(
+    pool: Pool, database_url: str, run: Run
+) -> None:
+    async def story() -> None:
+        shared = Written()
+        here, there = (Follower(pool, database_url, shared) for _ in range(2))
+        await here.look()
+        await there.look()
+        assert here.is_fresh()
+        async with pool.connection() as conn:
+            await conn.execute(RELEASE)
+        await there.wrote()
+        assert not here.is_fresh()
+        await here.look()
+        assert here.is_fresh()
+
+    run(story())
+
+
+def _note(written: Written, seq: int) -> None:
+    written.note(seq)
+
+
+def test_what_is_written_is_shared_between_processes() -> None:
+    written = Written()
+    other = multiprocessing.get_context("spawn").Process(target=_note, args=(written, 7))
+    other.start()
+    other.join()
+    written.note(5)
+
+    assert written.seq == 7

@@ -133,7 +133,7 @@ async def add_objects(member: Member, collection: str, request: Request, here: H
     pieces = await asyncio.to_thread(_pieces, await wire.envelope_body(request, here.max_content_length))
     submission = intake.Submission(pieces, shelf.own, "TAXII")
     outcome = await intake.take_in(here.pool, submission, member, free=here.free)
-    await here.follower.look()  # nobody's poll is older than what he wrote himself
+    await here.follower.wrote()
     async with here.pool.connection() as db:
         return wire.status(await submissions.status(db, outcome.id, member), 202)
 
@@ -163,7 +163,7 @@ async def delete_object(member: Member, collection: str, stix_id: str, asked: De
         raise NotFound("No such object.")
     async with here.pool.connection() as db, db.transaction():
         await objects.delete(db, shelf, stix_id.lower(), asked.versions, member, times.now())
-    await here.follower.look()
+    await here.follower.wrote()
     return wire.nothing()
 
 

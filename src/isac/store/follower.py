@@ -7,10 +7,12 @@ notified, and each second besides; beyond STALE nobody may answer from it.
 import asyncio
 import contextlib
 import logging
+import multiprocessing
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from isac.errors import Surroundings
 from isac.store import database
@@ -59,11 +61,44 @@ class Shelf:
 _EMPTY = Shelf()
 
 
+class Written:
+    """How far the log was when a client of this server was last told that it is written, whichever worker told it.
+
+    All workers of one server share it, so that none answers from a view that is older than its reader's own write.
+    """
+
+    def __init__(self) -> None:
+        self._seq = multiprocessing.get_context("spawn").Value("q", -1)
+        self._plain = self._seq.get_obj()
+
+    @property
+    def seq(self) -> int:
+        return int(self._plain.value)
+
+    def note(self, seq: int) -> None:
+        with self._seq.get_lock():
+            self._plain.value = max(self._plain.value, seq)
+
+    def went_back(self, seq: int) -> None:
+        """The log was restored, and its newest entry is an earlier one."""
+        with self._seq.get_lock():
+            self._plain.value = min(self._plain.value, seq)
+
+    def __reduce__(self) -> tuple[Callable[..., "Written"], tuple[object]]:
+        return _inherited, (self._seq,)
+
+
+def _inherited(seq: Any) -> Written:
+    written = Written.__new__(Written)
+    written._seq, written._plain = seq, seq.get_obj()
+    return written
+
+
 class Follower:
     """Follows the log while `following` runs. It knows nothing before that, and so it is not fresh."""
 
-    def __init__(self, pool: Pool, url: str) -> None:
-        self._pool, self._url = pool, url
+    def __init__(self, pool: Pool, url: str, written: Written) -> None:
+        self._pool, self._url, self._written = pool, url, written
         self._looking = asyncio.Lock()
         self._shelves: dict[int, Shelf] = {}
         self._by_seq: dict[int, Recent] = {}
@@ -97,8 +132,13 @@ class Follower:
     # ------------------------------------------------------------------------------------------------------ questions
 
     def is_fresh(self) -> bool:
-        """Was the log looked at within the last second?"""
-        return self._clock() - self._looked < STALE
+        """Was the log looked at within the last second, and since the last write of a client of this server?"""
+        return self._clock() - self._looked < STALE and self.seq >= self._written.seq
+
+    async def wrote(self) -> None:
+        """Call it before a client is told that something is written: nobody's poll is older than what he wrote."""
+        await self.look()
+        self._written.note(self.seq)
 
     def put(self, audiences: Iterable[int]) -> int:
         """The log's entry that last added a row to one of the audiences."""
@@ -131,6 +171,7 @@ class Follower:
             looked = self._clock()
             ((seq, date, timeline, roster, is_quiet, at),) = await fetch(conn, "SELECT * FROM log_position()")
             if seq < self.seq or timeline != self._timeline:
+                self._written.went_back(seq)
                 await self._begin(conn, date)
             elif seq > self.seq:
                 await self._read(conn, self.seq, seq, date)
