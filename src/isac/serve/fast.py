@@ -26,9 +26,8 @@ from isac.store.objects import MAX_BYTES, SPEC_VERSION, Page, Query
 
 #: shorter bodies gain nothing by gzip, longer ones are packed in a thread
 _SHORT, _LONG = 1024, 64 * 1024
-#: requests whose meaning is remembered
-_MEANINGS = 20_000
-_OBJECTS = b"/objects/"
+#: requests whose meaning is remembered, and how long their query may be
+_MEANINGS, _LONGEST = 10_000, 1000
 
 
 @dataclass(slots=True)
@@ -119,7 +118,7 @@ class Fast:
             found = self._read(here, scope)
         except IsacError:
             return None  # whoever made a mistake is told what it was by the whole way
-        if found is not None:
+        if found is not None and len(scope["query_string"]) < _LONGEST:
             self._meanings[key] = found
         return found
 

@@ -6,6 +6,7 @@ notified, and each second besides; beyond STALE nobody may answer from it.
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import multiprocessing
 from bisect import bisect_right
@@ -30,7 +31,8 @@ _PACE = 0.5
 _AHEAD = timedelta(seconds=2)
 #: what is kept in memory at most
 MAX_ROWS, MAX_BYTES = 20_000, 32 * 1024 * 1024
-# Of an import nothing is kept: it would slow the import down, and whoever reads that much reads pages.
+# What comes faster, in rows a second, is an import, of which nothing is kept: it would slow the import down, and whoever
+# reads that much reads pages.
 _IMPORT = 1000
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
@@ -105,6 +107,8 @@ class Follower:
         self._bytes = 0
         self._looked = float("-inf")
         self._clock = asyncio.get_running_loop().time
+        #: a second, and the entries read in it
+        self._pace = (-1, 0)
         self._timeline = -1
         #: changes where a failover or a restore took entries back: all that was remembered is void
         self.era = 0
@@ -158,8 +162,9 @@ class Follower:
         found: list[Recent] = []
         for audience in audiences:
             shelf = self._shelves.get(audience, _EMPTY)
-            rows = shelf.rows[bisect_right(shelf.dates, date) :]
-            found += [row for row in rows if row.live and (types is None or row.type in types)][:most]
+            places = range(bisect_right(shelf.dates, date), len(shelf.rows))
+            wanted = (row for row in map(shelf.rows.__getitem__, places) if row.live)
+            found += itertools.islice((row for row in wanted if types is None or row.type in types), most)
         found.sort(key=lambda row: row.date_added)
         return found[:most]
 
@@ -200,7 +205,9 @@ class Follower:
             if row:
                 row.live = False
         await self._date(conn, [audience for (audience,) in await fetch(conn, _SHUT, {"seen": seen, "seq": seq})])
-        if seq - seen > _IMPORT:
+        second = int(self._clock())
+        self._pace = (second, (self._pace[1] if self._pace[0] == second else 0) + seq - seen)
+        if self._pace[1] > _IMPORT:
             await self._pass_over(conn, seen, seq, date)
         else:
             await self._keep(conn, seen, seq)
