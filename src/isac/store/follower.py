@@ -31,8 +31,8 @@ _PACE = 0.5
 _AHEAD = timedelta(seconds=2)
 #: what is kept in memory at most
 MAX_ROWS, MAX_BYTES = 20_000, 32 * 1024 * 1024
-# What comes faster, in rows a second, is an import, of which nothing is kept: it would slow the import down, and whoever
-# reads that much reads pages.
+# What comes faster, in rows a second, is an import, of which nothing is kept: it would slow the import down, and
+# whoever reads that much reads pages.
 _IMPORT = 1000
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
