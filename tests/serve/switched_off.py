@@ -1,6 +1,6 @@
 """The mutations: row, module, text, text in its place, and the test that must fail then (see mutations.py)."""
 
-ACCESS, QUERIES, TAXII, WIRE = (f"isac.serve.{room}" for room in ("access", "queries", "taxii", "wire"))
+ACCESS, FAST, QUERIES, TAXII, WIRE = (f"isac.serve.{room}" for room in ("access", "fast", "queries", "taxii", "wire"))
 OBJECTS, MEMBERS, SUBMISSIONS = (f"isac.store.{room}" for room in ("objects", "members", "submissions"))
 ANSWERS, FILTERS, DEEDS = (f"test_conformance{rest}.py::" for rest in ("", "_filters", "_objects"))
 SERVER, READING, WRITING = (f"test_taxii{rest}.py::" for rest in ("", "_reading", "_writing"))
@@ -402,6 +402,20 @@ MUTATIONS = [
         "if tagged and page.last:",
         "if False:",
         ANSWERS + "test_l18_gzip_and_etags_change_neither_type_nor_content",
+    ),
+    (
+        "L-18",
+        FAST,
+        "return tags == tag or any(",
+        "return True or any(",
+        ANSWERS + "test_l18_gzip_and_etags_change_neither_type_nor_content",
+    ),
+    (
+        "T-66",
+        FAST,
+        "more = len(rows) > query.limit",
+        "more = len(rows) >= query.limit",
+        EVERY_FILTER,
     ),
     # one object, delete
     (
