@@ -13,6 +13,8 @@ import pytest
 from tests.clients.conftest import Followed, Row
 from tests.clients.readers import READERS, Elastic, OpenCtiIngester, Page, Reader
 
+from isac import times
+
 #: products that go on from X-TAXII-Date-Added-Last or `next`: nothing comes twice
 EXACT = ("Elastic", "Sentinel", "EclecticIQ")
 #: products that ask by their own clock, and for how many seconds after it came a row may come again: date_added runs
@@ -196,7 +198,7 @@ def test_the_greatest_modified_brings_again_what_was_added_after_it(followed: Fo
     reader, found = followed.readers[product], repeats(followed, product)
 
     assert found
-    assert all(again.row.added > again.page.asked_for["added_after"] for _, again in found)
+    assert all(times.read(again.row.added) > times.read(again.page.asked_for["added_after"]) for _, again in found)
     # The run before brought it as well, so who drops what that had takes nothing twice.
     came = {(each.row, each.page.run) for each in deliveries(followed, reader, followed.home)}
     assert all((again.row, again.page.run - 1) in came for _, again in found)

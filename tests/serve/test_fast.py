@@ -225,6 +225,16 @@ def test_gzip_is_for_those_who_take_it(both: Both, people: dict[str, Person], en
     assert headers["vary"] == "Accept-Encoding"
 
 
+def test_long_answers_that_are_not_kept_are_packed_too(both: Both, people: dict[str, Person]) -> None:
+    clerk = both.clerk(people["franklin_submitter"])
+    clerk.add_many(*[f"{number}" for number in range(20)])
+    for encoding in ("gzip", "identity"):
+        status, headers, _ = both.agree(clerk.person, f"{clerk.shelf}manifest/", {}, **{"Accept-Encoding": encoding})
+
+        assert (status, headers["vary"]) == (200, "Accept-Encoding")
+        assert headers.get("content-encoding", "identity") == encoding
+
+
 def test_head_is_answered_without_a_body(both: Both, people: dict[str, Person]) -> None:
     clerk = both.clerk(people["franklin_submitter"])
     clerk.add(tool())

@@ -225,12 +225,17 @@ class _Finish:
         await self._whole(scope, receive, finishing)
 
     async def _finish(self, start: Message, body: Message, scope: Scope, send: Send) -> None:
-        whole = answer([*start["headers"]], body.get("body", b""))
+        content = body.get("body", b"")
         is_ready = start["status"] == 200 and not body.get("more_body")
+        if is_ready and len(content) >= _SHORT and b"vary" not in dict(start["headers"]):
+            start = {**start, "headers": [*start["headers"], (b"vary", b"Accept-Encoding")]}
+        whole = answer([*start["headers"]], content)
         if is_ready and self._tags and _has(self._tags, whole.tag):
             await _not_modified(whole).send(scope, send)
         elif is_ready and scope["method"] == "GET" and len(whole.content) >= _SHORT and _takes_gzip(self._encodings):
             await (await _pack(whole.headers, whole.content)).send(scope, send)
+        elif is_ready:
+            await whole.send(scope, send)
         else:
             await send(start)
             await send(body)
