@@ -56,7 +56,7 @@ def create_app(
             async with pool.connection() as conn:
                 tokens = Tokens(await members.token_key(conn))
                 visitor = access.visitor((await members.shelf(conn, "public")).own) if public else None
-            follower, polls = Follower(pool, database_url, written or Written()), Polls(pool)
+            follower, polls = Follower(database_url, written or Written()), Polls(pool)
             app.state.site = application.fast.here = access.Site(
                 pool,
                 follower,

@@ -1,10 +1,11 @@
 """What a follower promises: all up to its horizon is in memory or was passed over, whoever is about to commit."""
 
 import multiprocessing
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import psycopg
+import pytest
 
 from isac.store import database
 from isac.store.database import Pool
@@ -16,12 +17,28 @@ SELECT newest FROM release_batch('{}', '{}', ARRAY[(SELECT min(pk) FROM versions
                                  ARRAY[(SELECT pk FROM audiences WHERE code = 'us')], '{false}')"""
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
+_looking: list[Follower] = []
+
+
+@pytest.fixture(autouse=True)
+def closed(run: Run) -> Iterator[None]:
+    """All followers of the test are closed after it."""
+    yield
+    while _looking:
+        run(_looking.pop().close())
+
+
+async def looking(url: str, written: Written | None = None) -> Follower:
+    """A follower that has looked once and does not look by itself."""
+    follower = Follower(url, written or Written())
+    _looking.append(follower)
+    await follower.look()
+    return follower
 
 
 def test_what_is_stamped_and_not_yet_committed_lies_beyond_the_horizon(pool: Pool, database_url: str, run: Run) -> None:
     async def story() -> None:
-        follower = Follower(pool, database_url, Written())
-        await follower.look()
+        follower = await looking(database_url)
         async with pool.connection() as conn, conn.transaction():
             ((audience,),) = await (await conn.execute("SELECT pk FROM audiences WHERE code = 'us'")).fetchall()
             ((date,),) = await (await conn.execute(RELEASE)).fetchall()
@@ -38,8 +55,7 @@ def test_what_is_stamped_and_not_yet_committed_lies_beyond_the_horizon(pool: Poo
 
 def test_a_quiet_log_is_known_two_seconds_ahead(pool: Pool, database_url: str, run: Run) -> None:
     async def story() -> None:
-        follower = Follower(pool, database_url, Written())
-        await follower.look()
+        follower = await looking(database_url)
         async with pool.connection() as conn:
             ((now,),) = await (await conn.execute("SELECT clock_timestamp() + interval '1 s'")).fetchall()
         assert now < follower.horizon
@@ -49,8 +65,7 @@ def test_a_quiet_log_is_known_two_seconds_ahead(pool: Pool, database_url: str, r
 
 def test_entries_that_a_restore_took_back_are_forgotten(pool: Pool, database_url: str, run: Run) -> None:
     async def story() -> None:
-        follower = Follower(pool, database_url, Written())
-        await follower.look()
+        follower = await looking(database_url)
         async with pool.connection() as conn:
             ((audience,),) = await (await conn.execute("SELECT pk FROM audiences WHERE code = 'us'")).fetchall()
             await conn.execute(RELEASE)
@@ -70,7 +85,7 @@ def test_entries_that_a_restore_took_back_are_forgotten(pool: Pool, database_url
 
 def test_it_follows_by_notices(pool: Pool, database_url: str, run: Run) -> None:
     async def story() -> None:
-        follower = Follower(pool, database_url, Written())
+        follower = Follower(database_url, Written())
         async with follower.following(), await database.connect(database_url) as conn:
             await conn.execute("LISTEN elections_log")
             seen = follower.seq
@@ -92,9 +107,7 @@ def test_after_a_write_of_another_worker_a_follower_is_not_fresh_until_it_has_se
 ) -> None:
     async def story() -> None:
         shared = Written()
-        here, there = (Follower(pool, database_url, shared) for _ in range(2))
-        await here.look()
-        await there.look()
+        here, there = [await looking(database_url, shared) for _ in range(2)]
         assert here.is_fresh()
         async with pool.connection() as conn:
             await conn.execute(RELEASE)

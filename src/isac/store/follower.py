@@ -17,7 +17,7 @@ from typing import Any
 
 from isac.errors import Surroundings
 from isac.store import database
-from isac.store.database import SCHEMA, Away, Connection, Pool, Refused
+from isac.store.database import SCHEMA, Away, Connection, Refused
 from isac.store.facts import fetch
 
 log = logging.getLogger(__name__)
@@ -99,8 +99,10 @@ def _inherited(seq: Any) -> Written:
 class Follower:
     """Follows the log while `following` runs. It knows nothing before that, and so it is not fresh."""
 
-    def __init__(self, pool: Pool, url: str, written: Written) -> None:
-        self._pool, self._url, self._written = pool, url, written
+    def __init__(self, url: str, written: Written) -> None:
+        self._url, self._written = url, written
+        # A connection of its own: where the pool's are all in use, answers from memory matter most.
+        self._conn: Connection | None = None
         self._looking = asyncio.Lock()
         self._shelves: dict[int, Shelf] = {}
         self._by_seq: dict[int, Recent] = {}
@@ -132,6 +134,13 @@ class Follower:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+            await self.close()
+
+    async def close(self) -> None:
+        """Look no more."""
+        if self._conn is not None:
+            await self._conn.close()
+            self._conn = None
 
     # ------------------------------------------------------------------------------------------------------ questions
 
@@ -171,20 +180,29 @@ class Follower:
     # ---------------------------------------------------------------------------------------------------------- looks
 
     async def look(self) -> None:
-        """Look at the log: afterwards all is known that was committed before."""
-        async with self._looking, self._pool.connection() as conn:
-            looked = self._clock()
-            ((seq, date, timeline, roster, is_quiet, at),) = await fetch(conn, "SELECT * FROM log_position()")
-            if seq < self.seq or timeline != self._timeline:
-                self._written.went_back(seq)
-                await self._begin(conn, date)
-            elif seq > self.seq:
-                await self._read(conn, self.seq, seq, date)
-            self._timeline = timeline
-            self.seq, self.roster = seq, roster
-            # What was seen once stays seen, so a horizon stays true.
-            self.horizon = max(self.horizon, date, at + _AHEAD if is_quiet else date)
-            self._looked = looked
+        """Look at the log: afterwards all is known that was committed before. Raises Away, Surroundings."""
+        async with self._looking:
+            if self._conn is None:
+                self._conn = await database.connect(self._url)
+            try:
+                await self._look(self._conn)
+            except Away:
+                await self.close()
+                raise
+
+    async def _look(self, conn: Connection) -> None:
+        looked = self._clock()
+        ((seq, date, timeline, roster, is_quiet, at),) = await fetch(conn, "SELECT * FROM log_position()")
+        if seq < self.seq or timeline != self._timeline:
+            self._written.went_back(seq)
+            await self._begin(conn, date)
+        elif seq > self.seq:
+            await self._read(conn, self.seq, seq, date)
+        self._timeline = timeline
+        self.seq, self.roster = seq, roster
+        # What was seen once stays seen, so a horizon stays true.
+        self.horizon = max(self.horizon, date, at + _AHEAD if is_quiet else date)
+        self._looked = looked
 
     async def _begin(self, conn: Connection, date: datetime) -> None:
         """Of what is there already only the newest dates are read."""
