@@ -8,7 +8,6 @@ import argparse
 import os
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -27,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import orjson
 import psutil  # type: ignore[import-untyped]
 
-from bench import clients, peers, postgres, stix
+from bench import clients, members, peers, postgres, stix
 from bench.clients import Rate, Target
 from bench.table import Figure, Single, Tables
 
@@ -108,6 +107,11 @@ def main() -> None:
                 say("pages of 1,000,000 objects: left out (--quick)")
             else:
                 pages(run)
+        run.tables.write(arguments.out)  # what is measured is kept, whatever becomes of the rest
+        try:
+            members.measure(run.tables, folder, say, quick=arguments.quick)
+        except RuntimeError as error:
+            say(f"members: {error}")
         run.tables.add(Figure("memory of the server's processes, MB", size, max(run.memory), "", None, 300, "below"))
         if arguments.harness.is_file():
             run.tables.write(arguments.out)  # what is measured is kept, whatever becomes of the rest
@@ -165,12 +169,6 @@ def sandbox(env: Path) -> Iterator[Sandbox]:
 
 def _isac() -> str:
     return str(Path(sys.executable).with_name("isac"))
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 # --------------------------------------------------------------------------------------------------------------- loads
@@ -252,7 +250,7 @@ def reads(run: Run) -> None:
         raise RuntimeError(f"{recorded.objects} objects came back of {run.size}")
     answers = recorded.answers | _record(own, questions)
     peers.keep(answers, run.folder / "answers")
-    with peers.bare(run.folder / "answers", _free_port()) as bare:
+    with peers.bare(run.folder / "answers", peers.free_port()) as bare:
         _full_poll(run, own, bare)
         run.memory.append(run.sandbox.memory())
         for question in questions:
@@ -319,7 +317,7 @@ def with_medallion(run: Run, singles: dict[str, float]) -> None:
     """The same questions to medallion, at a size it can bear; what it does not finish in time is left out."""
     members = list(stix.objects(NEIGHBORS, 21))
     until = time.monotonic() + NEIGHBOR_BUDGET
-    with peers.medallion(run.folder, _free_port()) as neighbor:
+    with peers.medallion(run.folder, peers.free_port()) as neighbor:
         try:
             loaded = NEIGHBORS / clients.load(neighbor, members, writers=1)
             run.tables.add(Single("load, objects/s", run.loaded, NEIGHBORS, loaded, faster_is_more=True))

@@ -8,6 +8,7 @@ medallion 3.0.0 with its memory backend on werkzeug's server.
 import http.client
 import json
 import logging
+import socket
 import subprocess
 import sys
 import time
@@ -96,6 +97,13 @@ def child(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def free_port() -> int:
+    """A port that nobody has."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
 
 
 def await_answer(process: subprocess.Popen[bytes], port: int, seconds: float = 20) -> None:

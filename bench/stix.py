@@ -26,12 +26,15 @@ _REASONS = (
 EVERY = 50
 
 
-def objects(count: int, seed: int) -> Iterator[bytes]:
-    """So many objects, each as its bytes: indicators, and one malware in EVERY."""
+def objects(count: int, seed: int, kinds: int = 6) -> Iterator[bytes]:
+    """So many objects, each as its bytes: indicators, and one malware in EVERY.
+
+    `kinds` is how many kinds of patterns there are; with 1 they are hashes, which need no reserved values.
+    """
     rng = random.Random(seed)
     producer = f"identity--{uuid.UUID(int=rng.getrandbits(128), version=4)}"
     for number in range(count):
-        made = _malware(rng, number) if number % EVERY == EVERY - 1 else _indicator(rng, number, seed)
+        made = _malware(rng, number) if number % EVERY == EVERY - 1 else _indicator(rng, number, seed, kinds)
         yield orjson.dumps({"type": made["type"], "spec_version": "2.1", **_common(rng, number, producer), **made})
 
 
@@ -55,8 +58,8 @@ def _common(rng: random.Random, number: int, producer: str) -> dict[str, object]
     }
 
 
-def _indicator(rng: random.Random, number: int, seed: int) -> dict[str, object]:
-    kind, pattern = _pattern(rng, number, seed)
+def _indicator(rng: random.Random, number: int, seed: int, kinds: int) -> dict[str, object]:
+    kind, pattern = _pattern(rng, number, seed, kinds)
     return {
         "type": "indicator",
         "id": f"indicator--{uuid.UUID(int=rng.getrandbits(128), version=4)}",
@@ -91,8 +94,8 @@ def _malware(rng: random.Random, number: int) -> dict[str, object]:
     }
 
 
-def _pattern(rng: random.Random, number: int, seed: int) -> tuple[str, str]:
-    match number % 6:
+def _pattern(rng: random.Random, number: int, seed: int, kinds: int) -> tuple[str, str]:
+    match number % kinds:
         case 0:
             digest = hashlib.sha256(f"{seed}/{number}".encode()).hexdigest()
             return "File", f"[file:hashes.'SHA-256' = '{digest}']"
