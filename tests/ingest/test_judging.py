@@ -79,16 +79,16 @@ HIDDEN = b'{"type":"tool","object_marking_refs":["%s"]}' % STATEMENT.replace("-"
 @example([HIDDEN], TLP.GREEN)
 @given(st.lists(pieces(), max_size=6), st.sampled_from(TLP))
 def test_what_is_left_out_by_its_bytes_says_nothing(given: list[bytes], default: TLP) -> None:
-    known, _ = judging.look_over(given, default)
+    known, _, _ = judging.look_over(given, default)
     assert known == in_full(given, default)
 
 
 @given(st.lists(pieces(), max_size=6))
 def test_companions_come_first_and_nothing_else_changes_its_place(given: list[bytes]) -> None:
     kinds = ("identity", "marking-definition", "extension-definition")
-    _, order = judging.look_over(given, TLP.GREEN)
+    _, companions, others = judging.look_over(given, TLP.GREEN)
     expected = sorted(given, key=lambda piece: orjson.loads(piece)["type"] not in kinds)
-    assert [given[place] for place in order] == expected
+    assert [given[place] for place in companions + others] == expected
 
 
 def submission() -> list[bytes]:
@@ -108,7 +108,8 @@ def judge(pieces: list[bytes]) -> Judge:
 
 
 def order(pieces: list[bytes]) -> list[int]:
-    return judging.look_over(pieces, TLP.GREEN)[1]
+    _, companions, others = judging.look_over(pieces, TLP.GREEN)
+    return companions + others
 
 
 def test_beside_in_a_second_process_the_verdicts_are_the_same() -> None:

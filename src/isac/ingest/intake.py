@@ -72,7 +72,7 @@ async def take_in(
     default = submission.tlp if submission.tlp is not None else default_tlp(submission.audience)
     async with pool.connection() as conn:
         poster = await _poster(conn, asking, free=free)
-        known, order = await asyncio.to_thread(look_over, submission.pieces, default)
+        known, companions, others = await asyncio.to_thread(look_over, submission.pieces, default)
         await _learn_stored(conn, known)
         async with conn.transaction():
             pk, public_id = await submissions.begin(conn, asking, submission.audience.pk, submission.source, now)
@@ -90,12 +90,17 @@ async def take_in(
         )
     #: what is written just now, with the ids in it: of two versions of one object the first is written first
     writing: dict[asyncio.Task[None], set[str]] = {}
+    #: pieces whose writing began; were companions among the last of them?
+    begun, in_company = 0, False
     try:
-        async with aclosing(judged(judge, submission.pieces, order, beside=beside)) as batches:
+        # Companions first, since clients want markings before what they mark.
+        async with aclosing(judged(judge, submission.pieces, companions + others, beside=beside)) as batches:
             async for batch in batches:
                 ids = {arrival.stix_id for arrival in batch.arrivals}
-                # The first alone: it holds the companions. Later ones in twos: one is prepared while one is written.
-                most = 1 if outcome.counts == Counts() else 2
+                # In twos: one is prepared while one is written. But nothing overtakes the companions.
+                most = 1 if in_company else 2
+                in_company = begun < len(companions)
+                begun += batch.count
                 while len(writing) >= most or any(map(ids.intersection, writing.values())):
                     await _one_written(writing)
                 task = asyncio.create_task(_write(pool, batch, submission.audience, poster, pk, outcome, progress))

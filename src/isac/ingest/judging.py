@@ -280,9 +280,10 @@ async def _unpacked(pieces: Sequence[bytes], sent: asyncio.Future[list[_Packed] 
 # ------------------------------------------------------------------------------------- the whole submission, beforehand
 
 
-def look_over(pieces: Iterable[bytes], default: TLP) -> tuple[Survey, list[int]]:
-    """What the pieces say of each other, and their order: companions first, as clients want markings before what they
-    mark. Most pieces tell by their bytes alone that they say nothing.
+def look_over(pieces: Iterable[bytes], default: TLP) -> tuple[Survey, list[int], list[int]]:
+    """What the pieces say of each other; the places of companions, and of the others.
+
+    Most pieces tell by their bytes alone that they say nothing.
     """
     companions: list[int] = []
     others: list[int] = []
@@ -302,7 +303,7 @@ def look_over(pieces: Iterable[bytes], default: TLP) -> tuple[Survey, list[int]]
     known = survey(telling())
     if known.company:
         trace(known, _bodies(pieces), default)
-    return known, companions + others
+    return known, companions, others
 
 
 _MARKING = b"marking-definition--"
