@@ -256,7 +256,7 @@ class Elastic(Reader):
     def poll(self) -> None:
         query = {"added_after": self.cursor or self.interval_ago()} | self.of_limit()
         while query:
-            page = self.get(self.objects_path(), query, content_type=TAXII)
+            page = self.get(self.objects_path(), query, **{"Content-Type": TAXII})
             if not page.objects:
                 self.errors += 1
                 return

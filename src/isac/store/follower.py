@@ -215,14 +215,15 @@ class Follower:
 
     async def _read(self, conn: Connection, seen: int, seq: int, date: datetime) -> None:
         """What happened between two entries. Later ends count when their turn comes: a view never changes."""
-        for audience, ended in await fetch(conn, _ENDED, {"seen": seen, "seq": seq}):
-            shelf = self._shelves.setdefault(audience, Shelf())
-            shelf.ended = max(shelf.ended, ended)
-        for (left,) in await fetch(conn, _LEFT, {"seen": seen, "seq": seq}):
-            row = self._by_seq.pop(left, None)
+        shut: set[int] = set()
+        for number, audience, is_shut in await fetch(conn, _ENDS, {"seen": seen, "seq": seq}):
+            self._shelves.setdefault(audience, Shelf()).ended = seq
+            row = self._by_seq.pop(number, None)
             if row:
                 row.live = False
-        await self._date(conn, [audience for (audience,) in await fetch(conn, _SHUT, {"seen": seen, "seq": seq})])
+            if is_shut:
+                shut.add(audience)
+        await self._date(conn, list(shut))
         second = int(self._clock())
         self._pace = (second, (self._pace[1] if self._pace[0] == second else 0) + seq - seen)
         if self._pace[1] > _IMPORT:
@@ -300,14 +301,11 @@ SELECT a.pk, greatest(
          (SELECT date_added FROM log WHERE audience = a.pk AND ended_seq IS NOT NULL AND shut_seq IS NULL
            ORDER BY date_added DESC LIMIT 1))
   FROM audiences a WHERE a.pk = ANY(%s)"""
-_ENDED = """
-SELECT audience, max(at) FROM (
-  SELECT audience, ended_seq FROM log WHERE ended_seq > %(seen)s AND ended_seq <= %(seq)s
-  UNION ALL
-  SELECT audience, shut_seq FROM log WHERE shut_seq > %(seen)s AND shut_seq <= %(seq)s) AS ends (audience, at)
-GROUP BY audience"""
-_LEFT = "SELECT seq FROM log WHERE ended_seq > %(seen)s AND ended_seq <= %(seq)s"
-_SHUT = "SELECT DISTINCT audience FROM log WHERE shut_seq > %(seen)s AND shut_seq <= %(seq)s"
+_ENDS = """
+SELECT seq, audience, shut_seq IS NOT NULL AND shut_seq <= %(seq)s
+  FROM log WHERE ended_seq > %(seen)s AND ended_seq <= %(seq)s
+UNION ALL
+SELECT seq, audience, true FROM log WHERE shut_seq > %(seen)s AND shut_seq <= %(seq)s"""
 _IMPORTED = """
 SELECT audience, max(seq) FROM log WHERE seq > %(seen)s AND seq <= %(seq)s GROUP BY audience"""
 _PUT = """
