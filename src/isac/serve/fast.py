@@ -6,12 +6,14 @@ that the client has, and gzip.
 """
 
 import asyncio
+import functools
 import hashlib
 import weakref
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -46,6 +48,10 @@ class Meaning:
     answer: Callable[[], Answer | None] | None = None
 
 
+#: the roster's version, who asks, the collection and its audiences
+Reader: TypeAlias = tuple[int, Actor, Collection, tuple[int, ...]]
+
+
 class Fast:
     """The ASGI application in front of the whole one. Until `here` is set, all goes the whole way."""
 
@@ -54,6 +60,7 @@ class Fast:
         self._before, self._behind = f"{root}collections/", "/objects/"
         self.here: Site | None = None
         self._meanings: dict[tuple[bytes, str, bytes], Meaning] = {}
+        self._readers: dict[tuple[bytes, str], Reader] = {}
         self._accepts: dict[bytes, bool] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,29 +122,37 @@ class Fast:
         if len(self._meanings) >= _MEANINGS:
             self._meanings.clear()
         try:
-            found = self._read(here, scope)
+            found = self._read(here, scope, key[:2])
         except IsacError:
             return None  # whoever made a mistake is told what it was by the whole way
         if found is not None and len(scope["query_string"]) < _LONGEST:
             self._meanings[key] = found
         return found
 
-    def _read(self, here: Site, scope: Scope) -> Meaning | None:
+    def _read(self, here: Site, scope: Scope, whose: tuple[bytes, str]) -> Meaning | None:
+        known = self._readers.get(whose)
+        if known is None or known[0] != here.follower.roster:
+            known = self._reader(here, scope)
+            if known is None:
+                return None
+            if len(self._readers) >= _MEANINGS:
+                self._readers.clear()
+            self._readers[whose] = known
+        roster, asking, shelf, audiences = known
+        query = here.tokens.query(queries.read(scope["query_string"], queries.OF_OBJECTS), shelf.pk)
+        return Meaning(roster, asking, shelf, audiences, query, query.after)
+
+    def _reader(self, here: Site, scope: Scope) -> Reader | None:
+        """Who reads which collection; None where it is no poll of objects, or has to be asked."""
         path = scope["path"]
         if not (path.startswith(self._before) and path.endswith(self._behind)):
             return None
-        reference = path[len(self._before) : -len(self._behind)]
-        caller = self._caller(here, scope)
-        shelf = here.shelves.known(reference, caller) if caller else None
-        if caller is None or shelf is None:
-            return None
-        query = here.tokens.query(queries.read(scope["query_string"], queries.OF_OBJECTS), shelf.pk)
-        audiences = tuple(audience.pk for audience in shelf.audiences)
-        return Meaning(here.follower.roster, caller, shelf, audiences, query, query.after)
-
-    def _caller(self, here: Site, scope: Scope) -> Actor | None:
         secret = access.secret_in(Headers(scope=scope))
-        return here.visitor if secret is None else here.keyring.known(secret)
+        asking = here.visitor if secret is None else here.keyring.known(secret)
+        shelf = here.shelves.known(path[len(self._before) : -len(self._behind)], asking) if asking else None
+        if asking is None or shelf is None:
+            return None
+        return here.follower.roster, asking, shelf, tuple(audience.pk for audience in shelf.audiences)
 
     # -------------------------------------------------------------------------------------------------------- answers
 
@@ -188,6 +203,7 @@ class Fast:
         return found.packed or found
 
 
+@functools.lru_cache(maxsize=2048)
 def _nothing(date: datetime) -> Answer:
     response = wire.envelope(Page([], None, None, False), None, (date, date))
     return answer(response.raw_headers, bytes(response.body))
