@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import orjson
 import psutil  # type: ignore[import-untyped]
 
-from bench import clients, members, peers, postgres, stix
-from bench.clients import Rate, Target
+from bench import clients, depth, members, peers, postgres, stix
+from bench.clients import Rate, Recorded, Target
 from bench.table import Figure, Single, Tables
 
 #: a step that takes less is run three times
@@ -70,6 +70,11 @@ class Question:
     name: str
     queries: list[dict[str, object]]
     connections: int
+    #: of the bare app's rate, at least
+    target: float | None = None
+    #: what is sent besides; the bare app knows the answer under this path
+    headers: dict[str, str] = field(default_factory=dict)
+    shelf: str = "/objects/"
 
 
 @dataclass
@@ -112,7 +117,7 @@ def main() -> None:
             members.measure(run.tables, folder, say, quick=arguments.quick)
         except RuntimeError as error:
             say(f"members: {error}")
-        run.tables.add(Figure("memory of the server's processes, MB", size, max(run.memory), "", None, 300, "below"))
+        run.tables.add(Figure("memory of the server's processes, MB", size, max(run.memory), "", None, 350, "below"))
         if arguments.harness.is_file():
             run.tables.write(arguments.out)  # what is measured is kept, whatever becomes of the rest
             try:
@@ -203,6 +208,7 @@ def loads(run: Run) -> None:
     beside = "raw COPY"
     envelopes = f"load by POST, {clients.WRITERS} writers, {clients.ENVELOPE:,} objects an envelope, objects/s"
     run.tables.add(Figure(envelopes, run.size, run.loaded, beside, plain, 0.1))
+    run.tables.add(Figure("the same, as it is wanted", run.size, run.loaded, beside, plain, 0.15))
     by_file = run.size / statistics.median(ingested)
     run.tables.add(Figure("load by `isac ingest`, objects/s", run.size, by_file, beside, plain, 0.2))
 
@@ -244,38 +250,57 @@ def _ingest(run: Run, members: Sequence[bytes]) -> float:
 def reads(run: Run) -> None:
     """Full poll and rates, each beside the bare app with the same bytes; then what medallion needs for the same."""
     own = run.sandbox.target("COLLECTION")
-    questions = _questions(own, run.size)
+    questions = _questions(run.size)
+    kept = [*questions, *_kept(own)]
     recorded = clients.poll(own, 1000, keep=True)
     if recorded.objects != run.size:
         raise RuntimeError(f"{recorded.objects} objects came back of {run.size}")
-    answers = recorded.answers | _record(own, questions)
+    answers = {f"/objects/?{query}": answer for query, answer in recorded.answers.items()} | _record(own, kept)
     peers.keep(answers, run.folder / "answers")
     with peers.bare(run.folder / "answers", peers.free_port()) as bare:
         _full_poll(run, own, bare)
         run.memory.append(run.sandbox.memory())
-        for question in questions:
+        for question in kept:
             _rate(run, question, own, bare)
         singles = _singles(own, questions)
+    _packed(run, own)
+    _basic(run, own)
+    _rows(run)
     with_medallion(run, singles)
 
 
-def _questions(own: Target, size: int) -> list[Question]:
+def _questions(size: int) -> list[Question]:
     asked = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
     ids = [orjson.loads(raw)["id"] for raw in stix.objects(min(size, 20_000), 1)][:: max(1, min(size, 20_000) // 200)]
     return [
-        Question("quiet poll (nothing new)", [{"added_after": asked, "limit": 1000}], POLLERS),
-        Question("first page, limit=100", [{"limit": 100}], READERS),
+        Question("quiet poll (nothing new)", [{"added_after": asked, "limit": 1000}], POLLERS, 0.85),
+        Question("first page, limit=100", [{"limit": 100}], READERS, 0.85),
         Question("match[type]=malware, limit=100", [{"match[type]": "malware", "limit": 100}], READERS),
         Question("match[id]=one id", [{"match[id]": stix_id, "limit": 100} for stix_id in ids], READERS),
         Question("match[version]=all, limit=100", [{"match[version]": "all", "limit": 100}], READERS),
     ]
 
 
-def _record(own: Target, questions: Sequence[Question]) -> dict[str, bytes]:
+def _kept(own: Target) -> list[Question]:
+    """Of pages that the server keeps: a large one, and one that the client has already."""
     client = clients.Client(own)
-    paths = [own.get(**query) for question in questions for query in question.queries]
-    answers = {path.partition("?")[2]: client.ask(path) for path in paths}
+    tag = dict(client.record(own.get(limit=1000)).headers)["etag"]
     client.close()
+    page: list[dict[str, object]] = [{"limit": 1000}]
+    return [
+        Question("first page, limit=1000", page, READERS, 0.85),
+        Question("the same with If-None-Match: 304", page, READERS, 0.85, {"If-None-Match": tag}, "/tagged/"),
+    ]
+
+
+def _record(own: Target, questions: Sequence[Question]) -> dict[str, Recorded]:
+    answers = {}
+    for question in questions:
+        client = clients.Client(own.sending(question.headers))
+        for query in question.queries:
+            path = own.get(**query)
+            answers[f"{question.shelf}?{path.partition('?')[2]}"] = client.record(path)
+        client.close()
     return answers
 
 
@@ -295,14 +320,61 @@ def _rate(run: Run, question: Question, own: Target, bare: Target) -> None:
     mine: list[Rate] = []
     theirs: list[Rate] = []
     for _ in range(RUNS):
-        for target, rates in ((own, mine), (bare, theirs)):
+        for side, rates in ((own, mine), (Target(bare.port, question.shelf, {}), theirs)):
+            target = side.sending(question.headers)
             paths = [target.get(**query) for query in question.queries]
             rates.append(clients.rate(target, paths, question.connections, run.span))
     ours, fastest = (statistics.median(rate.per_second for rate in rates) for rates in (mine, theirs))
     slow = statistics.median(rate.p99 for rate in mine)
     say(f"{question.name}: {ours:,.0f}/s, p99 {slow:.1f} ms; bare app: {fastest:,.0f}/s")
     name = f"{question.name}, {question.connections} connections, requests/s"
-    run.tables.add(Figure(name, run.size, ours, "bare app", fastest, note=f"p99 {slow:.0f} ms"))
+    run.tables.add(Figure(name, run.size, ours, "bare app", fastest, question.target, note=f"p99 {slow:.0f} ms"))
+
+
+def _packed(run: Run, own: Target) -> None:
+    """The full poll with gzip beside the one without."""
+    mine: list[float] = []
+    plain: list[float] = []
+    while len(mine) < RUNS:
+        mine.append(clients.poll(own.sending({"Accept-Encoding": "gzip"}), 1000).seconds)
+        plain.append(clients.poll(own, 1000).seconds)
+    ours, beside = (run.size / statistics.median(times) for times in (mine, plain))
+    say(f"full poll with gzip: {ours:,.0f}/s; without: {beside:,.0f}/s")
+    run.tables.add(Figure("full poll with gzip, objects/s", run.size, ours, "without gzip", beside, 0.5))
+
+
+def _basic(run: Run, own: Target) -> None:
+    """The quiet poll with HTTP Basic beside the one with a token."""
+    variables = run.sandbox.variables
+    by_name = Target(own.port, own.path, clients.basic(variables["BUSER"], variables["BPASS"]))
+    path = own.get(added_after=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}Z", limit=1000)
+    rates: tuple[list[float], list[float]] = [], []
+    for _ in range(RUNS):
+        for target, those in zip((by_name, own), rates, strict=True):
+            those.append(clients.rate(target, [path], POLLERS, run.span).per_second)
+    ours, beside = map(statistics.median, rates)
+    say(f"quiet poll with Basic: {ours:,.0f}/s; with Bearer: {beside:,.0f}/s")
+    run.tables.add(Figure("quiet poll with HTTP Basic, requests/s", run.size, ours, "Bearer", beside, 0.97))
+
+
+def _rows(run: Run) -> None:
+    """All rows by the statement of a page, in PostgreSQL alone, and by COPY."""
+    url, collection = run.sandbox.variables["DATABASE_URL"], run.sandbox.variables["COLLECTION"]
+    walks: list[float] = []
+    copies: list[float] = []
+    while len(walks) < RUNS:
+        for measured, times in (
+            (postgres.walk(url, collection, 1000), walks),
+            (postgres.copy_out(url, collection), copies),
+        ):
+            if measured[0] != run.size:
+                raise RuntimeError(f"{measured[0]} rows were read of {run.size}")
+            times.append(measured[1])
+    ours, beside = (run.size / statistics.median(times) for times in (walks, copies))
+    say(f"pages by SQL alone: {ours:,.0f} rows/s; COPY: {beside:,.0f}; through HTTP: {run.polled:,.0f}")
+    name = "pages of 1,000 one after the other, SQL alone, rows/s"
+    run.tables.add(Figure(name, run.size, ours, "COPY … TO STDOUT", beside, 0.6))
+    run.tables.add(Figure("full poll, the same through HTTP", run.size, run.polled, "COPY … TO STDOUT", beside, 0.4))
 
 
 def _singles(own: Target, questions: Sequence[Question]) -> dict[str, float]:
@@ -324,7 +396,7 @@ def with_medallion(run: Run, singles: dict[str, float]) -> None:
             polled = NEIGHBORS / clients.poll(neighbor, 1000).seconds
             run.tables.add(Single("full poll, limit=1000, objects/s", run.polled, NEIGHBORS, polled, True))
             ids = [orjson.loads(raw)["id"] for raw in members[::100]]
-            for question in _questions(neighbor, NEIGHBORS):
+            for question in _questions(NEIGHBORS):
                 if time.monotonic() > until:
                     say(f"medallion: {NEIGHBOR_BUDGET:.0f} s are over, the rest is left out")
                     break
@@ -352,6 +424,10 @@ def pages(run: Run) -> None:
         shelf.fill(many)
         large = shelf.buffers(1000)
         say(f"buffers of a page at {many:,} objects: {large}")
+        variables = run.sandbox.variables
+        headers = {"Authorization": f"Bearer {variables['TOKEN']}"}
+        few_of_them = run.sandbox.target("FOLLOW_COLLECTION")
+        depth.measure(run.tables, say, run.folder, variables["DATABASE_URL"], headers, few_of_them, shelf.middle)
     finally:
         shelf.close()
     usual, beside = statistics.median(small), f"the same at {few:,}, analyzed"

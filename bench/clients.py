@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,10 @@ class Target:
     path: str
     headers: Mapping[str, str]
 
+    def sending(self, headers: Mapping[str, str]) -> "Target":
+        """The same with more headers."""
+        return Target(self.port, self.path, {**self.headers, **headers})
+
     def get(self, **query: object) -> str:
         return f"{self.path}?{urlencode(query)}" if query else self.path
 
@@ -49,6 +54,15 @@ class Rate:
     p99: float
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """An answer as it came, but for its date."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
 @dataclass
 class Poll:
     """A collection read from its first page to its last."""
@@ -56,7 +70,7 @@ class Poll:
     seconds: float
     objects: int
     #: what was answered to which query string
-    answers: dict[str, bytes] = field(default_factory=dict)
+    answers: dict[str, Recorded] = field(default_factory=dict)
 
 
 def basic(user: str, password: str) -> dict[str, str]:
@@ -75,16 +89,24 @@ class Client:
         self._line = http.client.HTTPConnection("127.0.0.1", target.port, timeout=PATIENCE)
 
     def ask(self, path: str, body: bytes | None = None) -> bytes:
-        """The answer's body. Raises RuntimeError for any status but 200 and 202."""
+        """The answer's body, unpacked. Raises RuntimeError for any status but 200, 202 and 304."""
+        answer = self.record(path, body)
+        if ("content-encoding", "gzip") in answer.headers:
+            return zlib.decompress(answer.body, wbits=31)
+        return answer.body
+
+    def record(self, path: str, body: bytes | None = None) -> Recorded:
+        """The answer as it came. Raises RuntimeError for any status but 200, 202 and 304."""
         headers = {"Accept": TAXII, **self._target.headers}
         if body is not None:
             headers["Content-Type"] = TAXII
         self._line.request("GET" if body is None else "POST", path, body, headers)
         answer = self._line.getresponse()
         content = answer.read()
-        if answer.status not in (200, 202):
+        if answer.status not in (200, 202, 304):
             raise RuntimeError(f"{answer.status} to {path}: {content[:300]!r}")
-        return content
+        told = [(name.lower(), text) for name, text in answer.getheaders() if name.lower() != "date"]
+        return Recorded(answer.status, told, content)
 
     def close(self) -> None:
         self._line.close()
@@ -127,18 +149,19 @@ def poll(target: Target, limit: int, keep: bool = False) -> Poll:
     """Read the collection page by page, every page parsed; with `keep` the answers are kept for the bare app."""
     client = Client(target)
     query: dict[str, object] = {"limit": limit}
-    answers: dict[str, bytes] = {}
+    answers: dict[str, Recorded] = {}
     found, more = 0, True
     began = time.perf_counter()
     while more:
         path = target.get(**query)
-        content = client.ask(path)
-        page = orjson.loads(content)
+        answer = client.record(path)
+        packed = ("content-encoding", "gzip") in answer.headers
+        page = orjson.loads(zlib.decompress(answer.body, wbits=31) if packed else answer.body)
         found += len(page.get("objects", ()))
         more = page.get("more", False)
         query["next"] = page.get("next")
         if keep:
-            answers[path.partition("?")[2]] = content
+            answers[path.partition("?")[2]] = answer
     seconds = time.perf_counter() - began
     client.close()
     return Poll(seconds, found, answers)
@@ -199,10 +222,13 @@ class _Line(asyncio.Protocol):
             if end < 0:
                 return
             length = _LENGTH.search(self._head, 0, end + 2)
-            if self._head[9:12] != b"200" or length is None:
-                self._fail(RuntimeError(f"not an answer of 200 and a length: {self._head[:200]!r}"))
+            if self._head[9:12] == b"304":
+                self._missing = 0
+            elif self._head[9:12] != b"200" or length is None:
+                self._fail(RuntimeError(f"not an answer of 200 and a length, or of 304: {self._head[:200]!r}"))
                 return
-            self._missing = int(length[1]) - (len(self._head) - end - 4)
+            else:
+                self._missing = int(length[1]) - (len(self._head) - end - 4)
         if self._missing == 0:
             self.times.append(time.perf_counter() - self._began)
             self._ask()

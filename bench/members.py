@@ -68,15 +68,15 @@ class Server:
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[Server]:
-    """An `isac serve` with two workers and an embedded PostgreSQL of its own while the context lasts."""
-    home, words = folder / "members", folder / "members.log"
+def server(home: Path, workers: int = WORKERS, url: str = "") -> Iterator[Server]:
+    """An `isac serve` while the context lasts; without a URL it has an embedded PostgreSQL of its own."""
     home.mkdir()
+    words = home / "server.log"
     with words.open("wb") as log:
-        command = [_isac(), "serve", "--port", "0", "--workers", str(WORKERS)]
+        command = [_isac(), "serve", "--port", "0", "--workers", str(workers)]
         process = subprocess.Popen(
             command,
-            env=_environment(home),
+            env=_environment(home) | ({"ISAC_DATABASE_URL": url} if url else {}),
             cwd=peers.ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -226,15 +226,19 @@ def measure(tables: Tables, folder: Path, say: Callable[[str], None], *, quick: 
     """All of it; figures go to the tables."""
     seconds, runs = (3.0, 1) if quick else (7.0, RUNS)
     say(f"members: isac serve with {WORKERS} workers is starting")
-    with server(folder) as running:
+    with server(folder / "members") as running:
         members, steward = furnish(running)
         say(f"members: {len(members):,} with a key each")
         scene = Scene(tables, say, running, members, steward, seconds, runs, every=10 if quick else 1)
         port = peers.free_port()
         with bare_server(port):
             _polls(scene, port)
+            largest = max(worker.memory_info().rss for worker in running.workers()) / 1e6
             _killed(scene)
             _fairness(scene, port, 10_000 if quick else 100_000)
+        largest = max(largest, *(worker.memory_info().rss / 1e6 for worker in running.workers()))
+        name = f"memory of a worker that serves half of {len(members):,} members, MB"
+        tables.add(Figure(name, len(members), largest, "", None, 350, "below"))
 
 
 @dataclass

@@ -19,7 +19,7 @@ from typing import Any
 
 import uvicorn
 
-from bench.clients import TAXII, Target, basic
+from bench.clients import TAXII, Recorded, Target, basic
 
 ROOT = Path(__file__).parent.parent
 #: of medallion's only collection and its only user
@@ -30,36 +30,34 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class Bare:
-    """Answers from memory by the query string, with the media type and length of the recorded answer."""
+    """Answers from memory by the path and the query string, with status and headers of the recorded answer."""
 
-    def __init__(self, answers: Mapping[bytes, bytes]) -> None:
+    def __init__(self, answers: Mapping[str, Recorded]) -> None:
         self._answers = {
-            query: (
+            tuple(asked.encode().split(b"?", 1)): (
                 {
                     "type": "http.response.start",
-                    "status": 200,
-                    "headers": [
-                        (b"content-type", TAXII.encode()),
-                        (b"content-length", str(len(body)).encode()),
-                    ],
+                    "status": answer.status,
+                    "headers": [(name.encode(), text.encode()) for name, text in answer.headers],
                 },
-                {"type": "http.response.body", "body": body},
+                {"type": "http.response.body", "body": answer.body},
             )
-            for query, body in answers.items()
+            for asked, answer in answers.items()
         }
 
     async def __call__(self, scope: dict[str, Any], receive: object, send: Send) -> None:
-        start, body = self._answers[scope["query_string"]]
+        start, body = self._answers[scope["raw_path"], scope["query_string"]]
         await send(start)
         await send(body)
 
 
-def keep(answers: Mapping[str, bytes], folder: Path) -> None:
-    """Write recorded answers where `bare` reads them."""
+def keep(answers: Mapping[str, Recorded], folder: Path) -> None:
+    """Write recorded answers, by path and query, where `bare` reads them."""
     folder.mkdir()
-    for number, body in enumerate(answers.values()):
-        (folder / str(number)).write_bytes(body)
-    (folder / "queries.json").write_text(json.dumps(list(answers)), encoding="utf-8")
+    for number, answer in enumerate(answers.values()):
+        (folder / str(number)).write_bytes(answer.body)
+    heads = [(asked, answer.status, answer.headers) for asked, answer in answers.items()]
+    (folder / "heads.json").write_text(json.dumps(heads), encoding="utf-8")
 
 
 @contextmanager
@@ -149,9 +147,12 @@ def _medallion_settings(folder: Path) -> dict[str, object]:
 
 
 def _serve_bare(folder: Path, port: int) -> None:
-    queries = json.loads((folder / "queries.json").read_text(encoding="utf-8"))
-    answers = {query.encode(): (folder / str(number)).read_bytes() for number, query in enumerate(queries)}
-    app = Bare({b"alive": b"", **answers})
+    heads = json.loads((folder / "heads.json").read_text(encoding="utf-8"))
+    answers = {
+        asked: Recorded(status, headers, (folder / str(number)).read_bytes())
+        for number, (asked, status, headers) in enumerate(heads)
+    }
+    app = Bare({"/?alive": Recorded(200, [("content-length", "0")], b""), **answers})
     uvicorn.run(
         app,
         host="127.0.0.1",

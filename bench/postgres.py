@@ -1,9 +1,11 @@
 """What is measured in PostgreSQL itself: a raw COPY of the same rows, and the buffers that a page reads."""
 
+import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, LiteralString, TypeAlias
 
 import orjson
@@ -115,6 +117,11 @@ class Shelf:
         places = [_SINCE + timedelta(milliseconds=start) for start in (-1, self._have // 2, self._have - limit - 2)]
         return [page_buffers(self._reader, self._audiences, place, limit) for place in places]
 
+    @property
+    def middle(self) -> datetime:
+        """An instant with as many objects before as behind it."""
+        return _SINCE + timedelta(milliseconds=self._have // 2)
+
     def close(self) -> None:
         self._conn.close()
 
@@ -130,6 +137,72 @@ def page_buffers(conn: Connection, audiences: Sequence[int], after: datetime, li
     if plan["Actual Rows"] != limit + 1:
         raise RuntimeError(f"a page of {plan['Actual Rows']} rows instead of {limit + 1}")
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+
+def walk(url: str, collection: str, limit: int) -> tuple[int, float]:
+    """Rows of a collection, and the seconds that it takes to read them by the server's own statement of a page."""
+    with psycopg.connect(database.conninfo(url), autocommit=True) as conn:
+        audiences = _audiences_of(conn, collection)
+        text = objects._statement(objects._SMALL, len(audiences), objects._walked(None), False, "live").encode()
+        values: dict[str, object] = {f"a{n}": audience for n, audience in enumerate(audiences)}
+        values |= {"after": _SINCE, "limit": limit + 1, "small": objects.MAX_BYTES // limit}
+        found = 0
+        began = time.perf_counter()
+        with conn.cursor(binary=True) as cursor:
+            while rows := cursor.execute(text, values).fetchall()[:limit]:
+                found += len(rows)
+                values["after"] = rows[-1][0]
+        return found, time.perf_counter() - began
+
+
+def copy_out(url: str, collection: str) -> tuple[int, float]:
+    """The same rows' bytes by one binary COPY, in any order, and its seconds."""
+    with psycopg.connect(url, autocommit=True, options="-c search_path=elections") as conn:
+        audiences = _audiences_of(conn, collection)
+        began = time.perf_counter()
+        with conn.cursor() as cursor:
+            with cursor.copy(
+                "COPY (SELECT raw FROM log WHERE audience = ANY(%s) AND ended_seq IS NULL) TO STDOUT (FORMAT binary)",
+                (audiences,),
+            ) as copying:
+                for _ in copying:
+                    pass
+            return cursor.rowcount, time.perf_counter() - began
+
+
+def _audiences_of(conn: Connection, collection: str) -> list[int]:
+    found = conn.execute("SELECT audiences FROM collections WHERE id::text = %s", (collection,)).fetchone()
+    assert found
+    return list(found[0])
+
+
+@contextmanager
+def statements(url: str) -> Iterator[Callable[[], int]]:
+    """Have the server log each statement while the context lasts; answers how many SELECTs clients' requests made.
+
+    What a worker asks by itself, the log's position, is not counted.
+    """
+    with psycopg.connect(url, autocommit=True) as conn:
+        row = conn.execute("SHOW data_directory").fetchone()
+        assert row
+        log = Path(row[0]).parent / "postgres.log"
+        conn.execute("ALTER SYSTEM SET log_statement = 'all'")
+        conn.execute("SELECT pg_reload_conf()")
+        time.sleep(0.5)
+        begin = log.stat().st_size
+
+        def count() -> int:
+            with log.open("rb") as opened:
+                opened.seek(begin)
+                told = opened.read()
+            found = re.findall(rb"LOG:  (?:execute [^:]*|statement): *\n?\s*(\w+ [^\n]*)", told)
+            return sum(line.startswith(b"SELECT") and b"log_position" not in line for line in found)
+
+        try:
+            yield count
+        finally:
+            conn.execute("ALTER SYSTEM RESET log_statement")
+            conn.execute("SELECT pg_reload_conf()")
 
 
 def first_page_buffers(url: str, collection: str, limit: int) -> int:
