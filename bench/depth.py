@@ -49,6 +49,7 @@ def measure(
             _middle(here),
             middle_of_many,
         )
+        time.sleep(3)  # new rows are dated two seconds ahead: until then no poll is quiet
         _times(tables, say, sides)
         time.sleep(2)
         with postgres.statements(url) as count:

@@ -224,7 +224,7 @@ def _serve_bare(port: int) -> None:
 
 def measure(tables: Tables, folder: Path, say: Callable[[str], None], *, quick: bool) -> None:
     """All of it; figures go to the tables."""
-    seconds, runs = (3.0, 1) if quick else (7.0, RUNS)
+    seconds, runs = (2.0, 1) if quick else (7.0, RUNS)
     say(f"members: isac serve with {WORKERS} workers is starting")
     with server(folder / "members") as running:
         members, steward = furnish(running)
@@ -323,7 +323,7 @@ def _polls(scene: Scene, port: int) -> None:
 
 def _killed(scene: Scene) -> None:
     """One worker is killed in the middle."""
-    seconds = max(scene.seconds * 2, 8.0)
+    seconds = max(scene.seconds * 2, 5.0)
     workers = scene.running.workers()
 
     async def kill(until: float) -> None:

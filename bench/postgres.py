@@ -195,7 +195,7 @@ def statements(url: str) -> Iterator[Callable[[], int]]:
             with log.open("rb") as opened:
                 opened.seek(begin)
                 told = opened.read()
-            found = re.findall(rb"LOG:  (?:execute [^:]*|statement): *\n?\s*(\w+ [^\n]*)", told)
+            found = re.findall(rb"LOG:  (?:execute [^:]*|statement): *\n?[\s(]*(\w+ [^\n]*)", told)
             return sum(line.startswith(b"SELECT") and b"log_position" not in line for line in found)
 
         try:

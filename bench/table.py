@@ -122,7 +122,7 @@ class Tables:
             f"{datetime.now(UTC):%Y-%m-%d}, {minutes:.0f} minutes. {os.cpu_count()} cores ({_processor()}), "
             f"{memory:.0f} GiB, {platform.system()} {platform.release().split('-')[0]}; clients, server and PostgreSQL "
             f"share them. Load average at the end: {os.getloadavg()[0]:.1f}. Python {platform.python_version()}, "
-            f"{self.postgres}, {versions}. One worker; rates by {client}."
+            f"{self.postgres}, {versions}. One worker, two for the members; rates by {client}."
         )
 
 
