@@ -64,7 +64,7 @@ def create_app(
                 access.Shelves(follower),
                 Pages(follower),
                 polls,
-                access.Limits() if limited and not free else None,
+                access.Allowances() if limited and not free else None,
                 tokens,
                 max_content_length,
                 visitor,

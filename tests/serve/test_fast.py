@@ -1,11 +1,14 @@
 """What is answered from memory is what the whole way answers, byte for byte, whatever happens to the log."""
 
+import asyncio
 import random
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import httpx2
@@ -19,6 +22,7 @@ from tests.serve.conftest import TAXII, Asking, is_error, mutex, tool, versions_
 from isac import times
 from isac.serve import fast as fast_module
 from isac.serve import pages
+from isac.store import facts
 from isac.store import follower as follower_module
 
 #: headers that say when, not what
@@ -41,8 +45,8 @@ class Both:
     http: httpx2.Client = field(default_factory=lambda: httpx2.Client(trust_env=False))
     clerks: list[Asking] = field(default_factory=list)
 
-    def clerk(self, person: Person) -> Asking:
-        self.clerks.append(Asking(Running(self.base), person))
+    def clerk(self, person: Person, base: str = "") -> Asking:
+        self.clerks.append(Asking(Running(base or self.base), person))
         return self.clerks[-1]
 
     def settled(self) -> None:
@@ -54,18 +58,24 @@ class Both:
             assert time.monotonic() < until, "the follower does not follow"
             time.sleep(0.002)
 
-    def ask(self, base: str, person: Person, path: str, query: dict[str, Any], **headers: str) -> tuple[Any, ...]:
+    def ask(
+        self, base: str, person: Person, path: str, query: dict[str, Any], method: str = "GET", **headers: str
+    ) -> tuple[Any, ...]:
         asked = {"Accept-Encoding": "identity", **headers}
-        found = self.http.get(base + path, params=query, headers=asked, auth=(person.key_id, person.secret))
+        auth = (person.key_id, person.secret)
+        found = self.http.request(method, base + path, params=query, headers=asked, auth=auth)
         told = {name: value for name, value in found.headers.items() if name not in _OF_THE_MOMENT}
         return found.status_code, told, found.content
 
     def agree(self, person: Person, path: str, query: dict[str, Any], **headers: str) -> tuple[Any, ...]:
-        """The same answer from both, from the fast one also when it is asked again."""
+        """The same answer from both, from the fast one also when it is asked again; HEAD says what GET says."""
         expected = self.ask(self.whole_base, person, path, query, **headers)
         for _ in range(2):
             self.asked += 1
             assert self.ask(self.base, person, path, query, **headers) == expected
+        head = self.ask(self.base, person, path, query, "HEAD", **headers)
+        assert head == self.ask(self.whole_base, person, path, query, "HEAD", **headers)
+        assert head == (*expected[:2], b"")
         return expected
 
 
@@ -211,14 +221,25 @@ def test_an_object_that_becomes_the_first_version_changes_the_answer(clerk: Aski
 
 
 @pytest.mark.taxii("L-18")
-@pytest.mark.parametrize("encoding", ["gzip", "GZIP;q=0.5, br", "*", "gzip;q=0", "br", "identity"])
-def test_gzip_is_for_those_who_take_it(both: Both, people: dict[str, Person], encoding: str) -> None:
+@pytest.mark.parametrize(
+    ("encoding", "packed"),
+    [
+        ("gzip", True),
+        ("GZIP;q=0.5, br", True),
+        ("*", True),
+        ("*;q=0, gzip", True),
+        ("*, gzip;q=0", False),
+        ("gzip;q=0", False),
+        ("br", False),
+        ("identity", False),
+    ],
+)
+def test_gzip_is_for_those_who_take_it(both: Both, people: dict[str, Person], encoding: str, packed: bool) -> None:
     clerk = both.clerk(people["franklin_submitter"])
     clerk.add(*[tool("x" * 400) for _ in range(4)])
     path = f"{clerk.shelf}objects/"
     plain = both.agree(clerk.person, path, {})
     status, headers, content = both.agree(clerk.person, path, {}, **{"Accept-Encoding": encoding})
-    packed = (encoding[:4].lower() == "gzip" and "q=0" not in encoding.replace("q=0.5", "")) or encoding == "*"
 
     assert (status, content) == (200, plain[2])
     assert headers.get("content-encoding") == ("gzip" if packed else None)
@@ -326,3 +347,67 @@ def test_a_wrong_key_is_slowed_down_and_a_good_one_beside_it_is_not(
     assert wrong[-1] == 429
     assert without == [401] * 30
     assert good == 200
+
+
+def test_many_who_pack_one_page_at_once_count_it_once(both: Both, people: dict[str, Person]) -> None:
+    clerk = both.clerk(people["franklin_submitter"])
+    clerk.add(*[tool("x" * 2000) for _ in range(60)])
+    path = f"{clerk.shelf}objects/"
+    auth = (clerk.person.key_id, clerk.person.secret)
+    both.ask(both.base, clerk.person, path, {})
+
+    def ask(_: int) -> int:
+        return httpx2.get(both.base + path, auth=auth, headers={"Accept-Encoding": "gzip"}).status_code
+
+    with ThreadPoolExecutor(20) as threads:
+        assert set(threads.map(ask, range(40))) == {200}
+    here = both.fast.app.fast.here
+    assert here is not None
+    assert here.pages._bytes == sum(kept.size for _, _, kept in here.pages._kept.values())
+
+
+def test_pages_of_long_lists_of_names_are_not_kept(both: Both, people: dict[str, Person]) -> None:
+    clerk = both.clerk(people["franklin_submitter"])
+    clerk.add(tool())
+    (one,) = clerk.objects()
+    names = ",".join([one["id"], *(f"tool--{uuid.uuid4()}" for _ in range(50))])
+    both.agree(clerk.person, f"{clerk.shelf}objects/", {"match[id]": names})
+    here = both.fast.app.fast.here
+    assert here is not None
+
+    assert all(query.ids is None for _, query in here.pages._kept)
+
+
+def test_nobody_meets_a_view_that_is_half_an_import(
+    both: Both, people: dict[str, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the follower waits for an answer, requests are answered; afterwards nothing of that may be left."""
+    monkeypatch.setattr(follower_module, "_IMPORT", 5)
+    clerk, other = (both.clerk(people["franklin_submitter"], base) for base in (both.base, both.whole_base))
+    path = f"{clerk.shelf}objects/"
+    clerk.add(tool("before"))
+    cursor = both.agree(clerk.person, path, {})[1]["x-taxii-date-added-first"]
+    query = {"added_after": times.taxii(times.read(cursor) - timedelta(microseconds=1)), "limit": 50}
+    fetched, done = facts.fetch, threading.Event()
+
+    async def slow(*asked: Any) -> Any:
+        found = await fetched(*asked)
+        await asyncio.sleep(0.05)
+        return found
+
+    def ask() -> None:
+        while not done.is_set():
+            both.ask(both.base, clerk.person, path, query)
+
+    monkeypatch.setattr(follower_module, "fetch", slow)
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(ask)
+        for _ in range(3):
+            other.add_many(*[f"{number}" for number in range(8)])
+        time.sleep(0.5)
+        done.set()
+        running.result()
+    monkeypatch.setattr(follower_module, "fetch", fetched)
+    both.settled()
+
+    assert both.agree(clerk.person, path, query)[2].count(b'"id"') == 25

@@ -5,10 +5,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
+import pytest
 from tests.conftest import Person, serving
-from tests.serve.conftest import Asking, tool
+from tests.serve.conftest import Asking, is_error, tool
 
 from isac import times
+from isac.store import polls
 
 
 def recorded(url: str, person: Person) -> list[tuple[Any, ...]]:
@@ -69,3 +71,23 @@ def test_a_worker_marks_its_start_and_its_end(database_url: str, people: dict[st
     ((started, marked, ended),) = workers
     assert started < marked == ended
     assert polls == [(1,)]
+
+
+def test_a_recorder_that_cannot_write_goes_on_and_loses_nothing(
+    database_url: str, people: dict[str, Person], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(database_url) as server:
+        clerk = Asking(server, people["franklin_submitter"])
+        clerk.add(tool())
+        with psycopg.connect(database_url, autocommit=True) as owner:
+            owner.execute("REVOKE INSERT ON elections.polls FROM isac_app")
+            assert len(clerk.objects()) == 1
+            for _ in range(50):
+                if "polls cannot be recorded yet" in caplog.text:
+                    break
+                time.sleep(0.1)
+            owner.execute("GRANT INSERT ON elections.polls TO isac_app")
+        assert [row[4] for row in recorded(database_url, clerk.person)] == [1]
+        monkeypatch.setattr(polls, "_MOST", -1)
+        assert is_error(clerk.get("objects/", {"limit": 5}), 503)
+        clerk.http.close()

@@ -340,16 +340,6 @@ def test_a1_l4_one_form_of_each_path(path: str, seen: str) -> None:
     assert client.get(client.base_url.copy_with(raw_path=path.encode())).json()["path"] == seen
 
 
-@pytest.mark.taxii("A-22")
-def test_a22_head_is_get_without_a_body() -> None:
-    client = failing(NotFound(""))
-    got, head = client.get("/x"), client.head("/x")
-
-    assert head.content == b""
-    assert head.headers["content-length"] == str(len(got.content))
-    assert head.headers["content-type"] == wire.TAXII
-
-
 # ------------------------------------------------------------------------------------------------------------ access
 
 

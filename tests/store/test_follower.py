@@ -1,6 +1,9 @@
 """What a follower promises: all up to its horizon is in memory or was passed over, whoever is about to commit."""
 
+import asyncio
 import multiprocessing
+import os
+import signal
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -8,6 +11,7 @@ import psycopg
 import pytest
 
 from isac.store import database
+from isac.store import follower as follower_module
 from isac.store.database import Pool
 from isac.store.follower import Follower, Written
 
@@ -131,3 +135,32 @@ def test_what_is_written_is_shared_between_processes() -> None:
     written.note(5)
 
     assert written.seq == 7
+
+
+def test_a_worker_that_starts_does_not_take_back_what_another_one_noted(database_url: str, run: Run) -> None:
+    async def story() -> None:
+        shared = Written()
+        shared.note(1_000_000)
+        await looking(database_url, shared)
+        assert shared.seq == 1_000_000
+
+    run(story())
+
+
+def test_a_database_that_is_silent_is_away(database_url: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follower_module, "_PATIENCE", 0.5)
+
+    async def story() -> None:
+        follower = await looking(database_url)
+        assert follower._conn is not None
+        stopped = follower._conn.info.backend_pid
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            with pytest.raises(database.Away):
+                await asyncio.wait_for(follower.look(), 10)
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+        await follower.look()
+        assert follower.is_fresh()
+
+    run(story())

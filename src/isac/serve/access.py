@@ -97,7 +97,7 @@ class Shelves:
         return found
 
 
-class Limits:
+class Allowances:
     """How often anybody may ask: a key, an address without one, an address with wrong ones."""
 
     def __init__(self) -> None:
@@ -123,7 +123,7 @@ class Site:
     pages: Pages
     polls: Polls
     #: None: nobody is told to slow down
-    limits: Limits | None
+    limits: Allowances | None
     tokens: Tokens
     max_content_length: int
     #: who brings no key, where the operator opened the public collection; None elsewhere

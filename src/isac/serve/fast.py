@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from isac.errors import IsacError
 from isac.policy.actors import Actor
 from isac.serve import access, queries, wire
-from isac.serve.access import Limits, Site
+from isac.serve.access import Allowances, Site
 from isac.serve.pages import Answer, Stamp, answer, served
 from isac.store.members import Collection
 from isac.store.objects import MAX_BYTES, SPEC_VERSION, Page, Query
@@ -34,7 +34,7 @@ _MEANINGS, _LONGEST = 10_000, 1000
 
 @dataclass(slots=True)
 class Meaning:
-    """What a request comes to, as long as nobody's rights change, and what its answer was when the log was at `seq`."""
+    """What a request comes to, as long as nobody's rights change, and what its answer was last."""
 
     roster: int
     asking: Actor
@@ -43,7 +43,8 @@ class Meaning:
     query: Query
     #: rows start after this instant
     after: datetime
-    seq: int = -1
+    #: the follower's `at` when the answer was true
+    at: object = None
     #: kept by `Pages` alone, but for the short ones
     answer: Callable[[], Answer | None] | None = None
 
@@ -87,7 +88,7 @@ class Fast:
                 remembered = self._remembered(self.here, meaning)
                 if remembered is not None and self.here.limits and not self._may_ask(self.here.limits, meaning, scope):
                     remembered = None  # the whole way says so
-        if remembered is None or meaning is None or self.here is None:
+        if remembered is None or meaning is None or self.here is None or self.here.polls.is_behind():
             await _Finish(self._whole, tags, encodings)(scope, receive, send)
             return
         if tags and _has(tags, remembered.tag):
@@ -107,7 +108,7 @@ class Fast:
                 self._accepts[accept] = known
         return known
 
-    def _may_ask(self, limits: Limits, meaning: Meaning, scope: Scope) -> bool:
+    def _may_ask(self, limits: Allowances, meaning: Meaning, scope: Scope) -> bool:
         address = scope["client"][0] if scope["client"] else ""
         return not limits.take(meaning.asking, address, asyncio.get_running_loop().time())
 
@@ -159,7 +160,7 @@ class Fast:
     def _remembered(self, here: Site, meaning: Meaning) -> Answer | None:
         """The answer, if memory proves it."""
         follower = here.follower
-        if meaning.answer is not None and meaning.seq == follower.seq:
+        if meaning.answer is not None and meaning.at is follower.at:
             found = meaning.answer()
             if found is not None:
                 return found
@@ -168,14 +169,14 @@ class Fast:
             return None
         if newest <= after:
             nothing = _nothing(newest)
-            meaning.seq, meaning.answer = follower.seq, lambda: nothing
+            meaning.at, meaning.answer = follower.at, lambda: nothing
             return nothing
         now = Stamp(follower.era, follower.put(meaning.audiences), follower.ended(meaning.audiences))
         found = here.pages.find(meaning.shelf, meaning.query, now)
         if found is None and after >= follower.floor:
             found = self._recent(here, meaning, now, after, newest)
         if found is not None:
-            meaning.seq, meaning.answer = follower.seq, weakref.ref(found)
+            meaning.at, meaning.answer = follower.at, weakref.ref(found)
         return found
 
     def _recent(self, here: Site, meaning: Meaning, now: Stamp, after: datetime, newest: datetime) -> Answer | None:
@@ -216,7 +217,7 @@ def _is_ours(versions: Sequence[str] | None) -> bool:
 # --------------------------------------------------------------------------------------------- what all answers share
 
 #: what a 304 repeats
-_OF_304 = (b"etag", b"vary", b"content-type", b"x-taxii-date-added-first", b"x-taxii-date-added-last")
+_OF_304 = (b"etag", b"vary", b"cache-control", b"content-type", b"x-taxii-date-added-first", b"x-taxii-date-added-last")
 
 
 class _Finish:
@@ -233,12 +234,13 @@ class _Finish:
             if message["type"] == "http.response.start":
                 started = message
             elif started is None:
-                await send(message)
+                await send(message if scope["method"] == "GET" else {**message, "body": b""})
             else:
                 start, started = started, None
                 await self._finish(start, message, scope, send)
 
-        await self._whole(scope, receive, finishing)
+        # HEAD is a GET whose body stays here (A-22).
+        await self._whole({**scope, "method": "GET"}, receive, finishing)
 
     async def _finish(self, start: Message, body: Message, scope: Scope, send: Send) -> None:
         content = body.get("body", b"")
@@ -248,13 +250,13 @@ class _Finish:
         whole = answer([*start["headers"]], content)
         if is_ready and self._tags and _has(self._tags, whole.tag):
             await _not_modified(whole).send(scope, send)
-        elif is_ready and scope["method"] == "GET" and len(whole.content) >= _SHORT and _takes_gzip(self._encodings):
+        elif is_ready and len(whole.content) >= _SHORT and _takes_gzip(self._encodings):
             await (await _pack(whole.headers, whole.content)).send(scope, send)
         elif is_ready:
             await whole.send(scope, send)
         else:
             await send(start)
-            await send(body)
+            await send(body if scope["method"] == "GET" else {**body, "body": b""})
 
 
 def _not_modified(found: Answer) -> Answer:
@@ -270,12 +272,12 @@ def _has(tags: bytes, tag: bytes | None) -> bool:
 
 
 def _takes_gzip(encodings: bytes) -> bool:
-    """Does Accept-Encoding name gzip, and not with q=0 (RFC 9110 §12.5.3)?"""
+    """Does Accept-Encoding name gzip, or else anything, and not with q=0 (RFC 9110 §12.5.3)?"""
+    taken = {}
     for each in encodings.lower().split(b","):
         name, _, q = each.partition(b";")
-        if name.strip() in (b"gzip", b"x-gzip", b"*"):
-            return q.replace(b" ", b"") not in (b"q=0", b"q=0.0", b"q=0.00", b"q=0.000")
-    return False
+        taken[name.strip()] = q.replace(b" ", b"") not in (b"q=0", b"q=0.0", b"q=0.00", b"q=0.000")
+    return taken.get(b"gzip", taken.get(b"x-gzip", taken.get(b"*", False)))
 
 
 async def _pack(headers: Sequence[tuple[bytes, bytes]], content: bytes) -> Answer:

@@ -16,8 +16,10 @@ from isac.store.members import Collection
 from isac.store.objects import Page, Query
 from isac.store.polls import Served
 
-#: of bodies, per worker
+#: of kept answers, per worker
 MAX_BYTES = 32 * 1024 * 1024
+#: what an answer needs beside its body, and how many ids, types and versions a query may name that is kept with it
+_AROUND, _NAMES = 2048, 20
 
 
 class Stamp(NamedTuple):
@@ -46,7 +48,7 @@ class Answer:
 
     @property
     def size(self) -> int:
-        return len(self.content) + (len(self.packed.content) if self.packed else 0)
+        return _AROUND + len(self.content) + (len(self.packed.content) if self.packed else 0)
 
     async def send(self, scope: Scope, send: Send) -> None:
         """To a client that asked by GET, or by HEAD, who gets no body."""
@@ -89,12 +91,12 @@ class Pages:
 
     def keep(self, shelf: Collection, query: Query, stamp: Stamp | None, full: bool, kept: Answer) -> None:
         """Keep a page that was read after the stamp; `full`: more rows followed."""
-        if stamp is None or kept.size > MAX_BYTES // 8:
+        if stamp is None or kept.size > MAX_BYTES // 8 or _is_long(query):
             return
         self._drop((shelf.pk, query))
         self._kept[shelf.pk, query] = stamp, full, kept
         self._bytes += kept.size
-        while self._bytes > MAX_BYTES:
+        while self._kept and self._bytes > MAX_BYTES:
             self._drop(next(iter(self._kept)))
 
     def find(self, shelf: Collection, query: Query, now: Stamp) -> Answer | None:
@@ -110,7 +112,9 @@ class Pages:
         return None
 
     def pack(self, shelf: Collection, query: Query, kept: Answer, packed: Answer) -> None:
-        """Keep the gzip form with the answer."""
+        """Keep the gzip form with the answer; several may have made it at once."""
+        if kept.packed is not None:
+            return
         kept.packed = packed
         if (shelf.pk, query) in self._kept and self._kept[shelf.pk, query][2] is kept:
             self._bytes += len(packed.content)
@@ -119,3 +123,7 @@ class Pages:
         found = self._kept.pop(key, None)
         if found:
             self._bytes -= found[2].size
+
+
+def _is_long(query: Query) -> bool:
+    return len(query.ids or ()) + len(query.types or ()) + len(query.versions.instants) > _NAMES

@@ -10,7 +10,7 @@ import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
 from isac import times
-from isac.errors import Forbidden, Invalid, NotFound, Unprocessable
+from isac.errors import Busy, Forbidden, Invalid, NotFound, Unprocessable
 from isac.formats import stix
 from isac.ingest import intake
 from isac.policy.actors import Actor, may_release
@@ -22,6 +22,7 @@ from isac.store import members, objects, submissions
 from isac.store.database import Connection
 from isac.store.members import Collection
 from isac.store.objects import Manifest, Page, Query
+from isac.store.polls import Served
 
 DISCOVERY = "/taxii2/"
 #: relative, so that it is right behind any proxy, and with a last part of its own (clients choose roots by it, L-11)
@@ -114,9 +115,8 @@ async def get_objects(anyone: Anyone, collection: str, asked: ObjectsQuery, db: 
     # A version becomes the first one when older ones are deleted.
     tagged = not query.versions.first
     response = wire.envelope(page, here.tokens.next(shelf.pk, query, page), dates, tagged=tagged)
-    given = served(page)
+    given = _recorded(here, anyone, shelf, query, page)
     if given:
-        here.polls.add(anyone, shelf, query, given)
         kept = answer(response.raw_headers, bytes(response.body), served=given)
         here.pages.keep(shelf, query, stamp, page.more, kept)
     return response
@@ -148,9 +148,7 @@ async def get_object(
     page, dates = await _dated(objects.page, db, shelf, query)
     if not page.objects and not await objects.exists(db, shelf, stix_id.lower()):
         raise NotFound("No such object.")
-    given = served(page)
-    if given:
-        here.polls.add(anyone, shelf, query, given)
+    _recorded(here, anyone, shelf, query, page)
     return wire.envelope(page, here.tokens.next(shelf.pk, query, page), dates, tagged=not query.versions.first)
 
 
@@ -203,6 +201,16 @@ async def _dated(
 
 async def _versions(stix_id: str, db: Connection, shelf: Collection, query: Query) -> Manifest:
     return await objects.versions(db, shelf, stix_id, query)
+
+
+def _recorded(here: Site, asking: Actor, shelf: Collection, query: Query, page: Page) -> Served | None:
+    """Note what is given out. Raises Busy where that cannot be noted any more."""
+    given = served(page)
+    if given:
+        if here.polls.is_behind():
+            raise Busy("What is given out cannot be recorded at the moment. Try again in a few seconds.")
+        here.polls.add(asking, shelf, query, given)
+    return given
 
 
 def _only(stix_id: str, query: Query) -> Query:

@@ -21,7 +21,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from isac import times
 from isac.errors import (
@@ -163,10 +163,14 @@ async def _unpacked(arriving: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 Dates = tuple[datetime, datetime] | None
 
 
+#: What one key may read is not for the next one behind the same cache, whatever header it comes in.
+_PRIVATE = {"Cache-Control": "private, no-cache"}
+
+
 def resource(content: Mapping[str, Any], status: int = 200) -> Response:
     """A TAXII resource. Properties that are None or an empty list are left out (TAXII 2.1 §2)."""
     filled = {name: value for name, value in content.items() if value is not None and value != []}
-    return Response(orjson.dumps(filled), status, media_type=TAXII)
+    return Response(orjson.dumps(filled), status, _PRIVATE, TAXII)
 
 
 def nothing() -> Response:
@@ -210,7 +214,7 @@ def _listed(name: str, members: Sequence[object], next: str | None) -> bytes:
 
 
 def _paged(content: bytes, dates: Dates) -> Response:
-    headers = {}
+    headers = dict(_PRIVATE)
     if dates:
         headers["X-TAXII-Date-Added-First"], headers["X-TAXII-Date-Added-Last"] = map(times.taxii, dates)
     return Response(content, headers=headers, media_type=TAXII)
@@ -316,8 +320,8 @@ _HEADERS = {
 class Door:
     """Before all else: gives each request an id, and makes one form of those that mean the same.
 
-    Doubled slashes are folded, below `roots` a missing last one is added (no redirect: clients lose their credentials
-    on it, A-1), and HEAD becomes a GET whose body stays here (A-22).
+    Doubled slashes are folded, and below `roots` a missing last one is added (no redirect: clients lose their
+    credentials on it, A-1).
     """
 
     def __init__(self, app: ASGIApp, roots: Iterable[str]) -> None:
@@ -329,13 +333,7 @@ class Door:
             await self._app(scope, receive, send)
             return
         scope.setdefault("state", {})["request_id"] = str(uuid.uuid4())
-
-        async def without_body(message: Message) -> None:
-            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
-
-        is_head = scope["method"] == "HEAD"
-        same = {"path": self._path(scope["path"]), "method": "GET" if is_head else scope["method"]}
-        await self._app({**scope, **same}, receive, without_body if is_head else send)
+        await self._app({**scope, "path": self._path(scope["path"])}, receive, send)
 
     def _path(self, path: str) -> str:
         # PostgreSQL has no NUL in its texts; a path with one leads nowhere instead.

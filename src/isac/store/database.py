@@ -28,8 +28,6 @@ Pool: TypeAlias = AsyncConnectionPool[Connection]
 
 #: what is raised where the database does not answer, or not in time
 Away = psycopg.OperationalError
-#: what is raised for a statement that a replica does not allow
-Refused = psycopg.errors.ReadOnlySqlTransaction
 
 OWNER, APP = "isac_owner", "isac_app"
 

@@ -1,7 +1,7 @@
 """The newest part of the log in a worker's memory: what polls are answered from without a question to PostgreSQL.
 
 The log is in commit order, so a follower that lags shows an older prefix, never a hole. It looks at the log when it is
-notified, and each second besides; beyond STALE nobody may answer from it.
+notified, and twice a second besides; beyond STALE nobody may answer from it.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from typing import Any
 
 from isac.errors import Surroundings
 from isac.store import database
-from isac.store.database import SCHEMA, Away, Connection, Refused
+from isac.store.database import SCHEMA, Away, Connection
 from isac.store.facts import fetch
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 STALE = 1.0
 #: seconds between two looks without a notice
 _PACE = 0.5
+#: seconds that a look may take
+_PATIENCE = 5.0
 #: new rows are dated so far ahead of their commit
 _AHEAD = timedelta(seconds=2)
 #: what is kept in memory at most
@@ -116,6 +118,8 @@ class Follower:
         self.era = 0
         #: the log's newest entry that was seen
         self.seq = -1
+        #: the era and that entry; the same tuple while both are the same
+        self.at = (0, -1)
         #: counts the changes of who may see what
         self.roster = -1
         #: all live rows after this date are in memory
@@ -184,80 +188,95 @@ class Follower:
         async with self._looking:
             if self._conn is None:
                 self._conn = await database.connect(self._url)
-            try:
-                await self._look(self._conn)
-            except Away:
+            looking = asyncio.ensure_future(self._look(self._conn))
+            done, _ = await asyncio.wait({looking}, timeout=_PATIENCE)
+            if not done:
+                # Whoever is silent would not answer a goodbye either.
+                self._conn.pgconn.finish()
+                looking.cancel()
+            if not done or looking.exception():
                 await self.close()
-                raise
+            if not done:
+                raise Away("the database is silent")
+            looking.result()
 
     async def _look(self, conn: Connection) -> None:
+        """All questions first, and then all answers at once: nobody meets a view that is half one and half another."""
         looked = self._clock()
         ((seq, date, timeline, roster, is_quiet, at),) = await fetch(conn, "SELECT * FROM log_position()")
         if seq < self.seq or timeline != self._timeline:
-            self._written.went_back(seq)
-            await self._begin(conn, date)
+            await self._begin(conn, seq, date)
         elif seq > self.seq:
             await self._read(conn, self.seq, seq, date)
-        self._timeline = timeline
-        self.seq, self.roster = seq, roster
+        self._timeline, self.seq, self.roster = timeline, seq, roster
         # What was seen once stays seen, so a horizon stays true.
         self.horizon = max(self.horizon, date, at + _AHEAD if is_quiet else date)
+        if self.at != (self.era, seq):
+            self.at = self.era, seq
         self._looked = looked
 
-    async def _begin(self, conn: Connection, date: datetime) -> None:
+    async def _begin(self, conn: Connection, seq: int, date: datetime) -> None:
         """Of what is there already only the newest dates are read."""
-        self.era += 1
-        self.horizon = date
-        self._shelves, self._by_seq, self._bytes = {}, {}, 0
         audiences = [audience for (audience,) in await fetch(conn, "SELECT pk FROM audiences")]
-        await self._date(conn, audiences)
-        self.floor = date
+        newest = await self._newest(conn, audiences)
+        if seq < self.seq:
+            self._written.went_back(seq)
+        self.era += 1
+        self.horizon = self.floor = date
+        self._by_seq, self._bytes = {}, 0
+        self._shelves = {audience: Shelf(newest=latest) for audience, latest in newest}
 
     async def _read(self, conn: Connection, seen: int, seq: int, date: datetime) -> None:
         """What happened between two entries. Later ends count when their turn comes: a view never changes."""
-        shut: set[int] = set()
-        for number, audience, is_shut in await fetch(conn, _ENDS, {"seen": seen, "seq": seq}):
-            self._shelves.setdefault(audience, Shelf()).ended = seq
-            row = self._by_seq.pop(number, None)
-            if row:
-                row.live = False
-            if is_shut:
-                shut.add(audience)
-        await self._date(conn, list(shut))
+        between = {"seen": seen, "seq": seq}
+        ends = await fetch(conn, _ENDS, between)
+        unsure = {audience for _, audience, is_shut in ends if is_shut}
         second = int(self._clock())
         self._pace = (second, (self._pace[1] if self._pace[0] == second else 0) + seq - seen)
-        if self._pace[1] > _IMPORT:
-            await self._pass_over(conn, seen, seq, date)
+        is_import = self._pace[1] > _IMPORT
+        imported, rows = [], []
+        if is_import:
+            imported = await fetch(conn, _IMPORTED, between)
+            unsure |= {audience for audience, _ in imported}
         else:
-            await self._keep(conn, seen, seq)
-
-    async def _date(self, conn: Connection, audiences: Sequence[int]) -> None:
-        for audience, newest in await fetch(conn, _NEWEST, (audiences,)) if audiences else []:
-            self._shelves.setdefault(audience, Shelf()).newest = newest
-
-    async def _pass_over(self, conn: Connection, seen: int, seq: int, date: datetime) -> None:
-        imported = await fetch(conn, _IMPORTED, {"seen": seen, "seq": seq})
+            async with conn.cursor(binary=True) as cursor:
+                await cursor.execute(_PUT, between)
+                rows = await cursor.fetchall()
+        newest = await self._newest(conn, list(unsure))
+        # From here on nothing is awaited.
+        for number, audience, _ in ends:
+            self._shelf(audience).ended = seq
+            gone = self._by_seq.pop(number, None)
+            if gone:
+                gone.live = False
         for audience, put in imported:
-            self._shelves.setdefault(audience, Shelf()).put = put
-        await self._date(conn, [audience for audience, _ in imported])
-        self._forget(date)
-
-    async def _keep(self, conn: Connection, seen: int, seq: int) -> None:
-        async with conn.cursor(binary=True) as cursor:
-            await cursor.execute(_PUT, {"seen": seen, "seq": seq})
-            for number, date, audience, kind, live, shut, raw in await cursor.fetchall():
-                shelf = self._shelves.setdefault(audience, Shelf())
-                shelf.put = number
-                if not shut:
-                    shelf.newest = date
-                if live:
-                    row = self._by_seq[number] = Recent(date, kind, raw)
-                    shelf.dates.append(date)
-                    shelf.rows.append(row)
-                    self._bytes += len(raw)
-        if len(self._by_seq) > MAX_ROWS or self._bytes > MAX_BYTES:
-            dates = sorted(date for shelf in self._shelves.values() for date in shelf.dates)
+            self._shelf(audience).put = put
+        for row in rows:
+            self._keep(*row)
+        for audience, latest in newest:
+            self._shelf(audience).newest = latest
+        if is_import:
+            self._forget(date)
+        elif len(self._by_seq) > MAX_ROWS or self._bytes > MAX_BYTES:
+            dates = sorted(each for shelf in self._shelves.values() for each in shelf.dates)
             self._forget(dates[len(dates) // 2])
+
+    def _keep(self, seq: int, date: datetime, audience: int, kind: str, live: bool, shut: bool, raw: bytes) -> None:
+        shelf = self._shelf(audience)
+        shelf.put = seq
+        if not shut:
+            shelf.newest = date
+        if live:
+            row = self._by_seq[seq] = Recent(date, kind, raw)
+            shelf.dates.append(date)
+            shelf.rows.append(row)
+            self._bytes += len(raw)
+
+    def _shelf(self, audience: int) -> Shelf:
+        return self._shelves.setdefault(audience, Shelf())
+
+    async def _newest(self, conn: Connection, audiences: Sequence[int]) -> list[tuple[Any, ...]]:
+        return await fetch(conn, _NEWEST, (audiences,)) if audiences else []
 
     def _forget(self, until: datetime) -> None:
         """Drop the rows up to this date."""
@@ -282,13 +301,12 @@ class Follower:
                     await listening.close()
             except (Away, Surroundings) as error:
                 log.warning("the log cannot be followed, so polls ask the database: %s", error)
-            except Exception:
+            except Exception:  # whatever it is: it is tried again
                 log.exception("the log cannot be followed, so polls ask the database")
             await asyncio.sleep(_PACE)
 
     async def _listen(self, listening: Connection) -> None:
-        with contextlib.suppress(Refused):  # by a replica, which has no notices
-            await listening.execute(f"LISTEN {SCHEMA}_log")
+        await listening.execute(f"LISTEN {SCHEMA}_log")
         while True:
             await self.look()
             async for _ in listening.notifies(timeout=_PACE, stop_after=1):

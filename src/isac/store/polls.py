@@ -16,7 +16,7 @@ import orjson
 
 from isac import times
 from isac.policy.actors import Actor
-from isac.store.database import Away, Pool
+from isac.store.database import Pool
 from isac.store.facts import fetch
 from isac.store.members import Collection
 from isac.store.objects import Query, Versions
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 #: seconds between two writings, and between two marks of a worker that nobody asks
 _PACE, _REST = 1.0, 10.0
+#: polls that may wait for being written
+_MOST = 100_000
 
 
 class Served(NamedTuple):
@@ -53,6 +55,10 @@ class Polls:
         self._worker = -1
         self._marked = float("-inf")
 
+    def is_behind(self) -> bool:
+        """Do too many wait? Then nothing may be given out: it would stand nowhere."""
+        return len(self._waiting) > _MOST
+
     def add(self, asking: Actor, shelf: Collection, query: Query, served: Served) -> None:
         """Note an answer that is about to leave."""
         self._waiting.append(_Poll(times.now(), asking.key, shelf.pk, query, served))
@@ -71,8 +77,7 @@ class Polls:
             yield
         finally:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait({task})
             await self._write(is_last=True)
 
     async def _write_on(self) -> None:
@@ -81,8 +86,8 @@ class Polls:
             try:
                 if self._waiting or asyncio.get_running_loop().time() - self._marked > _REST:
                     await self._write()
-            except Away as error:
-                log.warning("polls cannot be recorded yet: %s", error)
+            except Exception:  # whatever it is: nothing is lost while it is tried again
+                log.exception("polls cannot be recorded yet")
 
     async def _write(self, *, is_last: bool = False) -> None:
         """All that waits, and the mark, in one transaction; what could not be written waits on."""
