@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlencode
 
 import orjson
@@ -267,7 +267,8 @@ def reader(
 async def compared(members: Sequence[Member], port: int) -> tuple[int, int, int]:
     """Lost and repeated objects of all members, and how many their collections hold."""
     lost = repeated = held = 0
-    parsed: dict[bytes, list[str]] = {}
+    parsed: dict[bytes, list[str]] = {}  # what many get is read once
+    read: dict[bytes, dict[str, Any]] = {}
     waiting = iter(members)
 
     async def work() -> None:
@@ -279,7 +280,7 @@ async def compared(members: Sequence[Member], port: int) -> tuple[int, int, int]
                 if body not in parsed:
                     parsed[body] = [each["id"] for each in orjson.loads(body)["objects"]]
                 got.update(parsed[body])
-            there = await _manifest(member, line)
+            there = await _manifest(member, line, read)
             lost += sum((there - got).values())
             repeated += sum((got - there).values())
             held += there.total()
@@ -289,7 +290,7 @@ async def compared(members: Sequence[Member], port: int) -> tuple[int, int, int]
     return lost, repeated, held
 
 
-async def _manifest(member: Member, line: Asking) -> Counter[str]:
+async def _manifest(member: Member, line: Asking, read: dict[bytes, dict[str, Any]]) -> Counter[str]:
     found: Counter[str] = Counter()
     query: dict[str, object] = {"limit": 1000}
     while True:
@@ -297,8 +298,11 @@ async def _manifest(member: Member, line: Asking) -> Counter[str]:
         answer = await line.ask(b"GET %b HTTP/1.1\r\n%b\r\n" % (path, member.head))
         if answer is None or answer[0] != 200:
             raise RuntimeError(f"no manifest of {member.code}: {answer!r}")
-        page = orjson.loads(answer[2])
-        found.update(record["id"] for record in page.get("objects", ()))
+        if answer[2] not in read:
+            page = orjson.loads(answer[2])
+            read[answer[2]] = {**page, "objects": [record["id"] for record in page.get("objects", ())]}
+        page = read[answer[2]]
+        found.update(page["objects"])
         if not page.get("more"):
             return found
         query["next"] = page["next"]

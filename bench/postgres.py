@@ -156,15 +156,13 @@ def walk(url: str, collection: str, limit: int) -> tuple[int, float]:
 
 
 def copy_out(url: str, collection: str) -> tuple[int, float]:
-    """The same rows' bytes by one binary COPY, in any order, and its seconds."""
-    with psycopg.connect(url, autocommit=True, options="-c search_path=elections") as conn:
-        audiences = _audiences_of(conn, collection)
+    """The same rows' bytes by one binary COPY along the same index, and its seconds."""
+    with psycopg.connect(database.conninfo(url), autocommit=True) as conn:
+        (audience,) = _audiences_of(conn, collection)
+        rows = "SELECT raw FROM log WHERE audience = %s AND ended_seq IS NULL ORDER BY date_added"
         began = time.perf_counter()
         with conn.cursor() as cursor:
-            with cursor.copy(
-                "COPY (SELECT raw FROM log WHERE audience = ANY(%s) AND ended_seq IS NULL) TO STDOUT (FORMAT binary)",
-                (audiences,),
-            ) as copying:
+            with cursor.copy(f"COPY ({rows}) TO STDOUT (FORMAT binary)".encode(), (audience,)) as copying:
                 for _ in copying:
                     pass
             return cursor.rowcount, time.perf_counter() - began
