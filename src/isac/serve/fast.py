@@ -18,11 +18,12 @@ from typing import TypeAlias
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from isac.errors import IsacError
+from isac.errors import IsacError, Unauthorized
 from isac.policy.actors import Actor
 from isac.serve import access, queries, wire
 from isac.serve.access import Allowances, Site
 from isac.serve.pages import Answer, Stamp, answer, served
+from isac.store.database import Away
 from isac.store.members import Collection
 from isac.store.objects import MAX_BYTES, SPEC_VERSION, Page, Query
 
@@ -82,8 +83,8 @@ class Fast:
             elif name == b"accept-encoding":
                 encodings = value
         remembered, meaning = None, None
-        if plain and self.here is not None and self.here.follower.is_fresh() and self._is_acceptable(accept):
-            meaning = self._meaning(self.here, scope, credential)
+        if plain and self.here is not None and self._is_acceptable(accept) and await self._is_fresh(self.here, scope):
+            meaning = await self._meaning(self.here, scope, credential)
             if meaning is not None:
                 remembered = self._remembered(self.here, meaning)
                 if remembered is not None and self.here.limits and not self._may_ask(self.here.limits, meaning, scope):
@@ -100,6 +101,12 @@ class Fast:
             remembered = await self._packed(self.here, meaning, remembered)
         await remembered.send(scope, send)
 
+    async def _is_fresh(self, here: Site, scope: Scope) -> bool:
+        """Is memory up to date? One look serves all polls that find it late, and costs less than one of them."""
+        if here.follower.is_fresh():
+            return True
+        return scope["path"].startswith(self._before) and await here.follower.catch_up()
+
     def _is_acceptable(self, accept: bytes) -> bool:
         known = self._accepts.get(accept)
         if known is None:
@@ -114,46 +121,43 @@ class Fast:
 
     # ------------------------------------------------------------------------------------------------------- meanings
 
-    def _meaning(self, here: Site, scope: Scope, credential: bytes) -> Meaning | None:
-        """What is asked, and by whom; None where that is not known without a question."""
-        key = hashlib.sha256(credential).digest(), scope["path"], scope["query_string"]
+    async def _meaning(self, here: Site, scope: Scope, credential: bytes) -> Meaning | None:
+        """What is asked, and by whom; None where it is no poll of objects that somebody may make."""
+        path = scope["path"]
+        key = hashlib.sha256(credential).digest(), path, scope["query_string"]
         found = self._meanings.get(key)
         if found is not None and found.roster == here.follower.roster:
             return found
-        if len(self._meanings) >= _MEANINGS:
-            self._meanings.clear()
+        if not (path.startswith(self._before) and path.endswith(self._behind)) or "\0" in path:
+            return None
         try:
-            found = self._read(here, scope, key[:2])
-        except IsacError:
+            reader = self._readers.get(key[:2])
+            if reader is None or reader[0] != here.follower.roster:
+                reader = self._readers[key[:2]] = await self._reader(here, scope)
+            roster, asking, shelf, audiences = reader
+            query = here.tokens.query(queries.read(scope["query_string"], queries.OF_OBJECTS), shelf.pk)
+        except (IsacError, Away):
             return None  # whoever made a mistake is told what it was by the whole way
-        if found is not None and len(scope["query_string"]) < _LONGEST:
+        found = Meaning(roster, asking, shelf, audiences, query, query.after)
+        for kept in (self._meanings, self._readers):
+            if len(kept) >= _MEANINGS:
+                kept.clear()
+        if len(scope["query_string"]) < _LONGEST:
             self._meanings[key] = found
         return found
 
-    def _read(self, here: Site, scope: Scope, whose: tuple[bytes, str]) -> Meaning | None:
-        known = self._readers.get(whose)
-        if known is None or known[0] != here.follower.roster:
-            known = self._reader(here, scope)
-            if known is None:
-                return None
-            if len(self._readers) >= _MEANINGS:
-                self._readers.clear()
-            self._readers[whose] = known
-        roster, asking, shelf, audiences = known
-        query = here.tokens.query(queries.read(scope["query_string"], queries.OF_OBJECTS), shelf.pk)
-        return Meaning(roster, asking, shelf, audiences, query, query.after)
-
-    def _reader(self, here: Site, scope: Scope) -> Reader | None:
-        """Who reads which collection; None where it is no poll of objects, or has to be asked."""
-        path = scope["path"]
-        if not (path.startswith(self._before) and path.endswith(self._behind)):
-            return None
-        secret = access.secret_in(Headers(scope=scope))
-        asking = here.visitor if secret is None else here.keyring.known(secret)
-        shelf = here.shelves.known(path[len(self._before) : -len(self._behind)], asking) if asking else None
-        if asking is None or shelf is None:
-            return None
-        return here.follower.roster, asking, shelf, tuple(audience.pk for audience in shelf.audiences)
+    async def _reader(self, here: Site, scope: Scope) -> Reader:
+        """Who reads which collection. Raises NotFound, Unauthorized."""
+        roster, secret = here.follower.roster, access.secret_in(Headers(scope=scope))
+        asking = here.visitor if secret is None else await here.keyring.actor(secret)
+        if asking is None:
+            raise Unauthorized("No key, or a wrong one.")
+        reference = scope["path"][len(self._before) : -len(self._behind)]
+        shelf = here.shelves.known(reference, asking)
+        if shelf is None:
+            async with here.pool.connection() as conn:
+                shelf = await here.shelves.readable(conn, reference, asking)
+        return roster, asking, shelf, tuple(audience.pk for audience in shelf.audiences)
 
     # -------------------------------------------------------------------------------------------------------- answers
 
@@ -260,7 +264,9 @@ class _Finish:
 
 
 def _not_modified(found: Answer) -> Answer:
-    return answer([(name, value) for name, value in found.headers if name in _OF_304], b"", 304)
+    if found.unchanged is None:
+        found.unchanged = answer([(name, value) for name, value in found.headers if name in _OF_304], b"", 304)
+    return found.unchanged
 
 
 def _has(tags: bytes, tag: bytes | None) -> bool:

@@ -32,7 +32,7 @@ class Stamp(NamedTuple):
 
 @dataclass(slots=True, weakref_slot=True)
 class Answer:
-    """An answer that stands ready. Nobody changes it, but for `packed`, which is made once."""
+    """An answer that stands ready. Nobody changes it, but for its two other forms, made once."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
@@ -45,6 +45,8 @@ class Answer:
     served: Served | None = None
     #: the same with a gzip body
     packed: "Answer | None" = None
+    #: what a client that has it is told
+    unchanged: "Answer | None" = None
 
     @property
     def size(self) -> int:

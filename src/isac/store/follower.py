@@ -105,6 +105,8 @@ class Follower:
         self._url, self._written = url, written
         # A connection of its own: where the pool's are all in use, answers from memory matter most.
         self._conn: Connection | None = None
+        #: the look for which requests wait
+        self._common: asyncio.Future[None] | None = None
         self._looking = asyncio.Lock()
         self._shelves: dict[int, Shelf] = {}
         self._by_seq: dict[int, Recent] = {}
@@ -142,6 +144,11 @@ class Follower:
 
     async def close(self) -> None:
         """Look no more."""
+        if self._common is not None:
+            await asyncio.wait({self._common})
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
         if self._conn is not None:
             await self._conn.close()
             self._conn = None
@@ -151,6 +158,18 @@ class Follower:
     def is_fresh(self) -> bool:
         """Was the log looked at within the last second, and since the last write of a client of this server?"""
         return self._clock() - self._looked < STALE and self.seq >= self._written.seq
+
+    async def catch_up(self) -> bool:
+        """Look once for all who wait for it now, and answer whether that made it fresh."""
+        for _ in range(2):  # the look that is under way may have begun too early
+            if self._common is None or self._common.done():
+                self._common = asyncio.ensure_future(self.look())
+            await asyncio.wait({self._common}, timeout=STALE)
+            if self.is_fresh():
+                return True
+            if not self._common.done() or self._common.exception():
+                return False
+        return False
 
     async def wrote(self) -> None:
         """Call it before a client is told that something is written: nobody's poll is older than what he wrote."""
@@ -195,7 +214,7 @@ class Follower:
                 self._conn.pgconn.finish()
                 looking.cancel()
             if not done or looking.exception():
-                await self.close()
+                await self._hang_up()
             if not done:
                 raise Away("the database is silent")
             looking.result()
