@@ -328,6 +328,8 @@ class Follower:
         await listening.execute(f"LISTEN {SCHEMA}_log")
         while True:
             await self.look()
+            if self._pace[1] > _IMPORT:
+                await asyncio.sleep(_PACE / 2)  # an import is noticed often enough
             async for _ in listening.notifies(timeout=_PACE, stop_after=1):
                 pass
 
