@@ -85,7 +85,8 @@ class Fast:
         remembered, meaning = None, None
         if plain and self.here is not None and self._is_acceptable(accept) and await self._is_fresh(self.here, scope):
             meaning = await self._meaning(self.here, scope, credential)
-            if meaning is not None:
+            # Asking who that is may have taken its time.
+            if meaning is not None and self.here.follower.is_fresh() and meaning.roster == self.here.follower.roster:
                 remembered = self._remembered(self.here, meaning)
                 if remembered is not None and self.here.limits and not self._may_ask(self.here.limits, meaning, scope):
                     remembered = None  # the whole way says so
