@@ -330,22 +330,17 @@ CREATE FUNCTION roster_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
 BEGIN
   UPDATE roster SET version = version + 1;
-  PERFORM pg_notify('{schema}_log', '');
+  PERFORM pg_notify(current_schema() || '_log', '');
   RETURN NULL;
 END
 $$;
 REVOKE ALL ON FUNCTION roster_changed FROM PUBLIC;
-CREATE TRIGGER roster_changed AFTER INSERT OR UPDATE OR DELETE ON audiences
-  FOR EACH STATEMENT EXECUTE FUNCTION roster_changed();
-CREATE TRIGGER roster_changed AFTER INSERT OR UPDATE OR DELETE ON organizations
-  FOR EACH STATEMENT EXECUTE FUNCTION roster_changed();
-CREATE TRIGGER roster_changed AFTER INSERT OR UPDATE OR DELETE ON group_members
-  FOR EACH STATEMENT EXECUTE FUNCTION roster_changed();
-CREATE TRIGGER roster_changed AFTER INSERT OR UPDATE OR DELETE ON collections
-  FOR EACH STATEMENT EXECUTE FUNCTION roster_changed();
-CREATE TRIGGER roster_changed AFTER INSERT OR UPDATE OR DELETE ON keys
-  FOR EACH STATEMENT EXECUTE FUNCTION roster_changed();
 """
+ROSTER += "".join(
+    f"CREATE TRIGGER roster_changed AFTER INSERT OR UPDATE OR DELETE ON {table} "
+    "FOR EACH STATEMENT EXECUTE FUNCTION roster_changed();\n"
+    for table in ("audiences", "organizations", "group_members", "collections", "keys")
+)
 
 # What each poll was given. `marked_at`: all that the worker gave out before is in `polls`.
 POLLS = """

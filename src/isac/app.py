@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -25,7 +26,9 @@ MAX_CONTENT_LENGTH = 100 * 1024 * 1024
 class Application(FastAPI):
     """FastAPI, and before it what is answered from memory."""
 
-    fast: Fast
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.fast = Fast(super().__call__, taxii.ROOT)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.fast(scope, receive, send)
@@ -48,7 +51,7 @@ def create_app(
     """
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: Application) -> AsyncIterator[None]:
         # Here and not below, so that routes which somebody adds to the application are looked at as well.
         access.require_access(app.routes)
         logs.configure()  # a worker is a process that has set up nothing yet
@@ -57,26 +60,24 @@ def create_app(
                 tokens = Tokens(await members.token_key(conn))
                 visitor = access.visitor((await members.shelf(conn, "public")).own) if public else None
             follower, polls = Follower(database_url, written or Written()), Polls(pool)
-            app.state.site = application.fast.here = access.Site(
-                pool,
-                follower,
-                access.Keyring(pool, follower),
-                access.Shelves(follower),
-                Pages(follower),
-                polls,
-                access.Allowances() if limited and not free else None,
-                tokens,
-                max_content_length,
-                visitor,
-                free,
+            app.state.site = app.fast.here = access.Site(
+                pool=pool,
+                follower=follower,
+                keyring=access.Keyring(pool, follower),
+                shelves=access.Shelves(follower),
+                pages=Pages(follower),
+                polls=polls,
+                limits=access.Allowances() if limited and not free else None,
+                tokens=tokens,
+                max_content_length=max_content_length,
+                visitor=visitor,
+                free=free,
             )
             async with follower.following(), polls.recording():
                 yield
 
     # No page of FastAPI's own: it would be a route that anybody may call, and TAXII needs no description.
-    application = Application(title=taxii.TITLE, openapi_url=None, redirect_slashes=False, lifespan=lifespan)
-    application.fast = Fast(super(Application, application).__call__, taxii.ROOT)
-    app: FastAPI = application
+    app = Application(title=taxii.TITLE, openapi_url=None, redirect_slashes=False, lifespan=lifespan)
     app.include_router(taxii.discovery)
     app.include_router(taxii.root)
     app.add_middleware(crowd.Crowd)
@@ -85,4 +86,4 @@ def create_app(
         app.add_exception_handler(error, wire.render)
     for status in (404, 405):  # of the router; ours are IsacErrors
         app.add_exception_handler(status, access.nowhere)
-    return application
+    return app

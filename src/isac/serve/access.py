@@ -35,39 +35,29 @@ _SHELVES = 20_000
 
 
 class Keyring:
-    """Actors by the SHA-256 of their secret; only those that exist, so it holds no more than there are keys."""
+    """Actors by the SHA-256 of their secret; only those that exist, so it holds no more than there are keys.
 
-    #: Without a follower a revoked key, a changed role or group counts within two seconds: this one, and one to read.
-    SECONDS = 1.0
+    A revoked key, a changed role or group counts as soon as the follower has seen it.
+    """
 
     def __init__(self, pool: Pool, follower: Follower) -> None:
         self._pool, self._follower = pool, follower
-        #: digest → asked at, roster's version before that, actor
-        self._known: dict[bytes, tuple[float, int, Actor]] = {}
-
-    def known(self, secret: str) -> Actor | None:
-        """Whose secret this is, where it was asked before and nobody's rights have changed since."""
-        remembered = self._known.get(hashlib.sha256(secret.encode()).digest())
-        if remembered and remembered[1] == self._follower.roster and self._follower.is_fresh():
-            return remembered[2]
-        return None
+        #: the roster's version before it was asked, and the answer
+        self._known: dict[bytes, tuple[int, Actor]] = {}
 
     async def actor(self, secret: str) -> Actor | None:
-        """Whose secret this is; costs a connection only where that is not known."""
-        found = self.known(secret)
-        if found is not None:
-            return found
+        """Whose secret this is; costs a connection only where it is new, or somebody's rights have changed."""
         digest = hashlib.sha256(secret.encode()).digest()
-        asked_at, roster = asyncio.get_running_loop().time(), self._follower.roster
-        remembered = self._known.get(digest)
-        if remembered and remembered[1] == roster and asked_at < remembered[0] + self.SECONDS:
-            return remembered[2]
+        known = self._known.get(digest)
+        if known and known[0] == self._follower.roster and self._follower.is_fresh():
+            return known[1]
+        roster = self._follower.roster
         async with self._pool.connection() as conn:
             actor = await members.actor(conn, secret)
         if actor is None:
             self._known.pop(digest, None)
         else:
-            self._known[digest] = asked_at, roster, actor
+            self._known[digest] = roster, actor
         return actor
 
 

@@ -157,10 +157,10 @@ async def delete_object(member: Member, collection: str, stix_id: str, asked: De
     """Delete an Object (TAXII 2.1 §5.7): all its versions, unless match[version] names some (A-15)."""
     async with here.pool.connection() as db:
         shelf = _writable(await members.collection(db, collection, member), member)
-    if asked.spec_versions is not None and objects.SPEC_VERSION not in asked.spec_versions:
-        raise NotFound("No such object.")
-    async with here.pool.connection() as db, db.transaction():
-        await objects.delete(db, shelf, stix_id.lower(), asked.versions, member, times.now())
+        if asked.spec_versions is not None and objects.SPEC_VERSION not in asked.spec_versions:
+            raise NotFound("No such object.")
+        async with db.transaction():
+            await objects.delete(db, shelf, stix_id.lower(), asked.versions, member, times.now())
     await here.follower.wrote()
     return wire.nothing()
 

@@ -10,7 +10,7 @@ import itertools
 import logging
 import multiprocessing
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -73,29 +73,19 @@ class Written:
 
     def __init__(self) -> None:
         self._seq = multiprocessing.get_context("spawn").Value("q", -1)
-        self._plain = self._seq.get_obj()
 
     @property
     def seq(self) -> int:
-        return int(self._plain.value)
+        return int(self._seq.get_obj().value)
 
     def note(self, seq: int) -> None:
         with self._seq.get_lock():
-            self._plain.value = max(self._plain.value, seq)
+            self._seq.value = max(self._seq.value, seq)
 
     def went_back(self, seq: int) -> None:
         """The log was restored, and its newest entry is an earlier one."""
         with self._seq.get_lock():
-            self._plain.value = min(self._plain.value, seq)
-
-    def __reduce__(self) -> tuple[Callable[..., "Written"], tuple[object]]:
-        return _inherited, (self._seq,)
-
-
-def _inherited(seq: Any) -> Written:
-    written = Written.__new__(Written)
-    written._seq, written._plain = seq, seq.get_obj()
-    return written
+            self._seq.value = min(self._seq.value, seq)
 
 
 class Follower:
@@ -114,7 +104,7 @@ class Follower:
         self._looked = float("-inf")
         self._clock = asyncio.get_running_loop().time
         #: a second, and the entries read in it
-        self._pace = (-1, 0)
+        self._lately = (-1, 0)
         self._timeline = -1
         #: changes where a failover or a restore took entries back: all that was remembered is void
         self.era = 0
@@ -251,8 +241,8 @@ class Follower:
         ends = await fetch(conn, _ENDS, between)
         unsure = {audience for _, audience, is_shut in ends if is_shut}
         second = int(self._clock())
-        self._pace = (second, (self._pace[1] if self._pace[0] == second else 0) + seq - seen)
-        is_import = self._pace[1] > _IMPORT
+        self._lately = (second, (self._lately[1] if self._lately[0] == second else 0) + seq - seen)
+        is_import = self._lately[1] > _IMPORT
         imported, rows = [], []
         if is_import:
             imported = await fetch(conn, _IMPORTED, between)
@@ -328,7 +318,7 @@ class Follower:
         await listening.execute(f"LISTEN {SCHEMA}_log")
         while True:
             await self.look()
-            if self._pace[1] > _IMPORT:
+            if self._lately[1] > _IMPORT:
                 await asyncio.sleep(_PACE / 2)  # an import is noticed often enough
             async for _ in listening.notifies(timeout=_PACE, stop_after=1):
                 pass
