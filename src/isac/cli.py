@@ -9,7 +9,6 @@ import csv
 import gc
 import importlib.metadata
 import sys
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -25,6 +24,7 @@ from isac.config import Settings, settings
 from isac.errors import Invalid, IsacError, NotFound
 from isac.ingest import feeds, files
 from isac.ingest.foundation import found
+from isac.ingest.report import Report
 from isac.package_data import package_data
 from isac.policy import jurisdictions as rosters
 from isac.policy import organizations as memberships
@@ -32,7 +32,6 @@ from isac.policy.actors import Actor, Role
 from isac.stix.markings import TLP
 from isac.store import database, embedded, members, submissions
 from isac.store.database import Pool
-from isac.store.submissions import Counts
 
 T = TypeVar("T")
 
@@ -314,7 +313,7 @@ def ingest(
         raise Invalid("Say who it comes from: --source NAME")
     marking = _tlp(tlp) if tlp else None
     sampled = sample or bool(definition and definition.sample)
-    report = _Report()
+    report = Report()
 
     async def work(pool: Pool) -> None:
         async with pool.connection() as conn, conn.transaction():
@@ -348,7 +347,8 @@ def ingest(
     # Millions of short-lived objects and no cycles among them: the collector would only search.
     gc.set_threshold(100_000, 50, 50)
     _with_database(work)
-    report.print()
+    for line in report.lines():
+        out.print(line, markup=False)
     raise typer.Exit(report.exit_code)
 
 
@@ -389,55 +389,7 @@ def build_schemas(folder: Annotated[Path, typer.Argument(help="The folder schema
 # ------------------------------------------------------------------------------------------------------------- details
 
 
-class _Report:
-    """What became of all files together."""
-
-    def __init__(self) -> None:
-        self.counts = Counts()
-        self.unread: list[str] = []
-        self.taken: Counter[str] = Counter()
-        #: the audience, by its code and its name
-        self.where = ""
-        self.reasons: Counter[tuple[str, str]] = Counter()
-        self.examples: dict[tuple[str, str], str] = {}
-
-    def add(self, reading: files.Reading) -> None:
-        self.counts += reading.outcome.counts + Counts(refused=len(reading.problems))
-        self.taken += reading.outcome.taken
-        for verdict, lines in (("refused", reading.outcome.failures), ("held", reading.outcome.pendings)):
-            for line in lines:
-                self._note(verdict, line["message"], line["id"])
-        for problem in reading.problems:
-            self._note("refused", problem.reason, f"{reading.name}, line {problem.line}: {problem.text}")
-
-    def _note(self, verdict: str, reason: str, example: str) -> None:
-        self.reasons[verdict, reason] += 1
-        self.examples.setdefault((verdict, reason), example)
-
-    def print(self) -> None:
-        counts = self.counts
-        out.print(
-            f"accepted {counts.accepted}, held {counts.held}, refused {counts.refused}, repeated {counts.repeated}"
-        )
-        out.print(f"  for {self.where}", markup=False)
-        for code, number in self.taken.items():
-            out.print(f"  {number} taken away from {code}, where the new marking does not let them be", markup=False)
-        for (verdict, reason), number in self.reasons.most_common(20):
-            out.print(f"  {number} {verdict}: {reason}", markup=False)
-            out.print(f"      such as {self.examples[verdict, reason]}", markup=False)
-        if len(self.reasons) > 20:
-            out.print(f"  and {len(self.reasons) - 20} more reasons")
-        if any("reserved for documentation" in reason for _, reason in self.reasons):
-            out.print("  To try it with such addresses: --sample")
-        for reason in self.unread:
-            out.print(f"  not read: {reason}", markup=False)
-
-    @property
-    def exit_code(self) -> int:
-        return 1 if self.counts.held or self.counts.refused or self.unread else 0
-
-
-def _payloads(paths: Sequence[Path], feed: feeds.Feed | None, report: _Report) -> Iterator[files.Payload]:
+def _payloads(paths: Sequence[Path], feed: feeds.Feed | None, report: Report) -> Iterator[files.Payload]:
     for path in paths:
         try:
             yield from files.payloads(path, feed)
