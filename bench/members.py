@@ -91,12 +91,7 @@ def server(home: Path, workers: int = WORKERS, url: str = "") -> Iterator[Server
             time.sleep(0.05)
         yield Server(int(found[1]), home, process)
     finally:
-        process.terminate()
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        peers.end(process)
 
 
 def _isac() -> str:

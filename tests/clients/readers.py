@@ -6,6 +6,7 @@ from.
 """
 
 import base64
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -56,7 +57,7 @@ class Page:
     objects: list[dict[str, Any]]
 
 
-class Reader:
+class Reader(ABC):
     """A product that reads one collection; it keeps every answer."""
 
     #: objects a page; None: it leaves that to the server
@@ -87,8 +88,9 @@ class Reader:
         self.runs.append(times.now())
         self.poll()
 
+    @abstractmethod
     def poll(self) -> None:
-        raise NotImplementedError
+        """One run of the product."""
 
     def close(self) -> None:
         self.http.close()
