@@ -14,6 +14,7 @@ install: .venv/installed
 	@$(V)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --no-binary cpe -r requirements.lock \
 	  || { echo "The packages could not be installed: is there a network, and room on the disk? pip's own words stand above."; exit 3; }
 	@$(V)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(V)/python -m compileall -q src
 	@touch .venv/installed
 
 demo: install

@@ -1,17 +1,17 @@
 """The command line: `isac COMMAND --help` shows what each does, with examples.
 
 Exit codes: 0 all done, 1 something was refused or held, 2 usage, 3 the surroundings (port, disk, database).
-What serves or migrates is imported by the commands that do it: FastAPI and Alembic take a second to load.
+What serves, migrates or reads definitions is imported by the commands that do it: FastAPI, Alembic and pydantic take
+a second to load.
 """
 
 import contextlib
 import csv
-import gc
 import importlib.metadata
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 import uvloop
@@ -22,7 +22,7 @@ from rich.table import Table
 from isac import logs, times
 from isac.config import Settings, settings
 from isac.errors import Invalid, IsacError, NotFound
-from isac.ingest import feeds, files
+from isac.ingest import files
 from isac.ingest.foundation import found
 from isac.ingest.report import Report
 from isac.package_data import package_data
@@ -32,6 +32,9 @@ from isac.policy.actors import Actor, Role
 from isac.stix.markings import TLP
 from isac.store import database, embedded, members, submissions
 from isac.store.database import Pool
+
+if TYPE_CHECKING:
+    from isac.ingest.feeds import Feed
 
 T = TypeVar("T")
 
@@ -344,8 +347,6 @@ def ingest(
             else:
                 report.add(reading)
 
-    # Millions of short-lived objects and no cycles among them: the collector would only search.
-    gc.set_threshold(100_000, 50, 50)
     _with_database(work)
     for line in report.lines():
         out.print(line, markup=False)
@@ -379,6 +380,7 @@ def build_schemas(folder: Annotated[Path, typer.Argument(help="The folder schema
 
     Example: isac schemas build
     """
+    from isac.ingest import feeds
     from isac.stix import schemas
 
     for name, schema in schemas.build().items():
@@ -389,7 +391,7 @@ def build_schemas(folder: Annotated[Path, typer.Argument(help="The folder schema
 # ------------------------------------------------------------------------------------------------------------- details
 
 
-def _payloads(paths: Sequence[Path], feed: feeds.Feed | None, report: Report) -> Iterator[files.Payload]:
+def _payloads(paths: Sequence[Path], feed: "Feed | None", report: Report) -> Iterator[files.Payload]:
     for path in paths:
         try:
             yield from files.payloads(path, feed)
@@ -397,8 +399,10 @@ def _payloads(paths: Sequence[Path], feed: feeds.Feed | None, report: Report) ->
             report.unread.append(error.detail)
 
 
-def _feed(name: str) -> feeds.Feed:
+def _feed(name: str) -> "Feed":
     """A feed by its name or its file."""
+    from isac.ingest import feeds
+
     path = Path(name)
     if path.suffix == ".toml":
         return feeds.load(path)

@@ -2,18 +2,18 @@
 
 import os
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import msgspec
+from msgspec import Meta
 
 from isac.errors import Invalid
 
 _PREFIX = "ISAC_"
 
 
-class Settings(BaseModel):
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator may set; every setting has a default, so that `isac serve` runs with none."""
-
-    model_config = ConfigDict(frozen=True)
 
     # Empty: PostgreSQL out of the wheel, for trying and testing. Production names its own, ≥ 16.
     database_url: str = ""
@@ -24,7 +24,7 @@ class Settings(BaseModel):
     # Loopback, because without a certificate TLS is the reverse proxy's.
     host: str = "127.0.0.1"
 
-    port: int = Field(default=8000, ge=0, le=65535)
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8000
 
     # Empty: no TLS, for a reverse proxy has it.
     tls_certificate: str = ""
@@ -36,10 +36,10 @@ class Settings(BaseModel):
     trusted_proxies: str = "127.0.0.1"
 
     # One worker serves 1,150 members that poll every minute many times over; more use more cores.
-    workers: int = Field(default=1, ge=1, le=64)
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
 
     # Of a POST body, in octets (TAXII 2.1 §4.2.1): an ATT&CK bundle has 50 MB.
-    max_content_length: int = Field(default=100 * 1024 * 1024, gt=0)
+    max_content_length: Annotated[int, Meta(gt=0)] = 100 * 1024 * 1024
 
     # May whoever has no key read the public collection? An operator has to want that.
     public_collection: bool = False
@@ -47,11 +47,18 @@ class Settings(BaseModel):
 
 def settings() -> Settings:
     """What the environment says. Raises Invalid for a value that cannot be."""
-    names = {_PREFIX + field.upper(): field for field in Settings.model_fields}
+    names = {_PREFIX + field.upper(): field for field in Settings.__struct_fields__}
     given = {field: os.environ[name] for name, field in names.items() if name in os.environ}
     try:
-        return Settings.model_validate(given)
-    except ValidationError as error:
-        wrong = error.errors(include_url=False)[0]
-        name = _PREFIX + str(wrong["loc"][0]).upper()
-        raise Invalid(f"{name} is {wrong['input']!r}: {wrong['msg']}. See docs/settings.md.") from error
+        return msgspec.convert(given, Settings, strict=False, dec_hook=_other)
+    except msgspec.ValidationError as error:
+        # «Expected `int`, got `str` - at `$.port`»
+        wanted, _, place = str(error).partition(" - at `$.")
+        field = place.rstrip("`")
+        name = _PREFIX + field.upper()
+        raise Invalid(f"{name} is {given[field]!r}: {wanted}. See docs/settings.md.") from error
+
+
+def _other(kind: type, value: Any) -> Any:
+    """What msgspec does not know by itself: paths."""
+    return kind(value)

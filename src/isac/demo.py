@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 
 from isac import server, times
 from isac.errors import NotFound, Surroundings
-from isac.ingest import feeds, files
+from isac.ingest import feeds
 from isac.ingest.foundation import found
 from isac.package_data import package_data
 from isac.policy import jurisdictions as rosters
@@ -99,7 +99,7 @@ async def _furnish(url: str, home: Path, progress: Progress) -> dict[str, Counts
         reading = progress.add_task("reading feeds", total=len(defined))
         counts = {}
         for feed in defined:
-            done = await files.run_feed(pool, feed, folder)
+            done = await feeds.run(pool, feed, folder)
             counts[feed.name] = done.outcome.counts + Counts(refused=len(done.problems))
             progress.advance(reading)
     return counts

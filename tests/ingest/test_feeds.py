@@ -14,7 +14,7 @@ import stix2
 
 from isac.errors import Invalid
 from isac.formats.found import Found, Unreadable
-from isac.ingest.feeds import MAX_BYTES, Feed, load, load_all, payload, read, schema
+from isac.ingest.feeds import MAX_BYTES, Feed, load, load_all, payload, schema
 from isac.package_data import package_data
 from isac.stix.markings import MARKINGS, TLP
 from isac.stix.observables import documentation
@@ -175,14 +175,14 @@ def test_the_samples_show_each_format() -> None:
     [("cisa-kev", 22, 2), ("plain-list", 35, 7), ("threatfox", 38, 3), ("urlhaus", 38, 3)],
 )
 def test_a_sample_shows_values_and_reasons(name: str, found: int, unreadable: int) -> None:
-    rows = list(read(SAMPLES[name], payload(SAMPLES[name], FEEDS)))
+    rows = list(SAMPLES[name].read(payload(SAMPLES[name], FEEDS)))
     assert sum(isinstance(row, Found) for row in rows) == found
     assert sum(isinstance(row, Unreadable) for row in rows) == unreadable
 
 
 @pytest.mark.parametrize("name", ["plain-list", "threatfox", "urlhaus"])
 def test_no_sample_accuses_anybody(name: str) -> None:
-    for row in read(SAMPLES[name], payload(SAMPLES[name], FEEDS)):
+    for row in SAMPLES[name].read(payload(SAMPLES[name], FEEDS)):
         if isinstance(row, Found) and row.observable.kind not in ("md5", "sha-1", "sha-256"):
             assert documentation(row.observable), row
 
@@ -203,7 +203,7 @@ def test_kev_sample_numbers_were_never_given() -> None:
 
 
 def test_the_partner_bundle_is_stix_2_1() -> None:
-    pieces = read(SAMPLES["partner-bundle"], payload(SAMPLES["partner-bundle"], FEEDS))
+    pieces = SAMPLES["partner-bundle"].read(payload(SAMPLES["partner-bundle"], FEEDS))
     objects = [stix2.parse(piece, version="2.1") for piece in pieces if isinstance(piece, bytes)]
     assert len(objects) == 34
     by_type = {found.type for found in objects}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from isac import times
 from isac.errors import Surroundings
 from isac.ingest import judging
-from isac.ingest.judging import Batch, Judge, judged
+from isac.ingest.judging import Batch, Judge, Second, judged, second_process
 from isac.policy.screen import Survey, survey, trace
 from isac.stix import markings
 from isac.stix.markings import TLP
@@ -112,16 +112,26 @@ def order(pieces: list[bytes]) -> list[int]:
     return companions + others
 
 
+def all_of(batches: list[Batch], part: str) -> list[object]:
+    return [each for batch in batches for each in getattr(batch, part)]
+
+
 def test_beside_in_a_second_process_the_verdicts_are_the_same() -> None:
     pieces = submission()
     asked = judge(pieces)
 
-    async def batches(*, beside: bool) -> list[Batch]:
-        return [batch async for batch in judged(asked, pieces, order(pieces), beside=beside)]
+    async def batches(second: Second | None) -> list[Batch]:
+        return [batch async for batch in judged(asked, pieces, order(pieces), second)]
 
-    here, there = (asyncio.run(batches(beside=beside)) for beside in (False, True))
-    assert here == there
+    here = asyncio.run(batches(None))
+    with second_process(pieces) as second:
+        there = asyncio.run(batches(second))
     assert [batch.count for batch in here] == [1999, 1, 2000, 503]
+    # Shorter ones at both ends, so a second version waits for less.
+    assert [batch.count for batch in there] == [499, 1, 500, 875, 657, 500, 500, 500, 471]
+    for part in ("arrivals", "again", "refusals", "holdings"):
+        assert sorted(all_of(there, part), key=repr) == sorted(all_of(here, part), key=repr)
+    assert there[0].arrivals == here[0].arrivals[:497]
     assert [len(batch.refusals) for batch in here] == [1, 0, 0, 2]
     assert [len(batch.holdings) for batch in here] == [1, 0, 0, 0]
     assert orjson.loads(here[0].arrivals[0].raw)["type"] == "identity"
@@ -133,7 +143,7 @@ def test_in_a_thread_the_verdicts_are_the_same(monkeypatch: pytest.MonkeyPatch) 
     asked = judge(pieces)
 
     async def batches() -> list[Batch]:
-        return [batch async for batch in judged(asked, pieces, order(pieces), beside=False)]
+        return [batch async for batch in judged(asked, pieces, order(pieces))]
 
     usual = asyncio.run(batches())
     monkeypatch.setattr(judging, "_SLOW", -1.0)
@@ -150,7 +160,7 @@ def test_versions_and_copies_make_few_batches() -> None:
     pieces = versions * 100
 
     async def batches() -> list[Batch]:
-        return [batch async for batch in judged(judge(pieces), pieces, order(pieces), beside=False)]
+        return [batch async for batch in judged(judge(pieces), pieces, order(pieces))]
 
     found = asyncio.run(batches())
     assert [[arrival.raw for arrival in batch.arrivals] for batch in found] == [
@@ -167,8 +177,9 @@ def test_what_breaks_in_the_second_process_is_told(monkeypatch: pytest.MonkeyPat
     pieces = submission()
 
     async def first() -> None:
-        async with aclosing(judged(judge(pieces), pieces, order(pieces), beside=True)) as batches:
-            await anext(batches)
+        with second_process(pieces) as second:
+            async with aclosing(judged(judge(pieces), pieces, order(pieces), second)) as batches:
+                await anext(batches)
 
     with pytest.raises(RuntimeError, match="a bug of ours"):
         asyncio.run(first())
@@ -178,10 +189,11 @@ def test_a_second_process_that_is_killed_is_one_sentence(caplog: pytest.LogCaptu
     pieces = submission() * 4
 
     async def killed() -> None:
-        async with aclosing(judged(judge(pieces), pieces, order(pieces), beside=True)) as batches:
-            async for _ in batches:
-                for process in multiprocessing.active_children():
-                    process.kill()
+        with second_process(pieces) as second:
+            async with aclosing(judged(judge(pieces), pieces, order(pieces), second)) as batches:
+                async for _ in batches:
+                    for process in multiprocessing.active_children():
+                        process.kill()
 
     with pytest.raises(Surroundings, match="was stopped"):
         asyncio.run(killed())
@@ -194,8 +206,9 @@ def test_whoever_stops_listening_stops_the_second_process(caplog: pytest.LogCapt
     pieces = submission() * 4
 
     async def first() -> None:
-        async with aclosing(judged(judge(pieces), pieces, order(pieces), beside=True)) as batches:
-            await anext(batches)
+        with second_process(pieces) as second:
+            async with aclosing(judged(judge(pieces), pieces, order(pieces), second)) as batches:
+                await anext(batches)
 
     asyncio.run(first())
     gc.collect()

@@ -152,7 +152,10 @@ def main(numbers: Sequence[str]) -> int:
     tests = sorted({str(HERE / mutation.test) for mutation in mutations})
     judge = Judge(mutations)
     signal.signal(signal.SIGALRM, _give_up)
-    pytest.main([*tests, "-q", "-p", "no:cacheprovider"], plugins=[judge])
+    # Without its reporter, which would say at the end that no tests ran.
+    options = ["-o", "addopts=", "-p", "no:cacheprovider", "-p", "no:terminal"]
+    if ended := pytest.main([*tests, *options], plugins=[judge]):
+        judge.complaints.append(f"pytest ended with {ended!r}")
     print(*judge.complaints, f"{len(mutations)} mutations, {len(judge.complaints)} complaints", sep="\n")
     return len(judge.complaints)
 

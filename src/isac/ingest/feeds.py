@@ -1,14 +1,15 @@
-"""Feeds: the sources that we read, each defined by one TOML file in feeds/, and the reading of what they hold.
+"""Feeds: the sources that we read, each defined by one TOML file in feeds/, and their runs.
 
 A definition says where, in which format, under which marking, license and audience; there is no code in it. `path` is
 read here; fetching a `url` is for the feed runs.
 """
 
+import asyncio
 import gzip
 import io
 import tomllib
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -27,7 +28,10 @@ from pydantic import (
 from isac.errors import Invalid
 from isac.formats import csv, json, stix, text
 from isac.formats.found import FIELDS, Found, Unreadable, kind_of
+from isac.ingest.files import Payload, Reading, ingest
 from isac.stix.markings import TLP
+from isac.store import members
+from isac.store.database import Pool
 
 # The same as a submission's largest body; also what a packed file may unpack to.
 MAX_BYTES = 100 * 1024 * 1024
@@ -149,6 +153,18 @@ class Feed(BaseModel):
             raise ValueError("`audience` public needs `tlp` clear")
         return self
 
+    def read(self, data: bytes) -> Sequence[bytes] | Iterator[Found | Unreadable]:
+        """What its bytes hold: objects' own bytes if STIX, else values. Raises Invalid if they are no such format."""
+        match self.format:
+            case "stix":
+                return stix.split(data)
+            case "csv":
+                return csv.read(data, self.columns, self.kind)
+            case "json":
+                return json.read(data, self.columns, self.records, self.kind)
+            case "text":
+                return text.read(data, self.kind)
+
 
 def schema() -> str:
     """The text of schemas/feed.json, by which editors check a definition while it is written."""
@@ -203,17 +219,14 @@ def payload(feed: Feed, folder: Path) -> bytes:
     return plain
 
 
-def read(feed: Feed, data: bytes) -> Sequence[bytes] | Iterator[Found | Unreadable]:
-    """What a feed's bytes hold: objects' own bytes if STIX, else values. Raises Invalid if they are no such format."""
-    match feed.format:
-        case "stix":
-            return stix.split(data)
-        case "csv":
-            return csv.read(data, feed.columns, feed.kind)
-        case "json":
-            return json.read(data, feed.columns, feed.records, feed.kind)
-        case "text":
-            return text.read(data, feed.kind)
+async def run(pool: Pool, feed: Feed, folder: Path, *, progress: Callable[[int], None] = lambda _: None) -> Reading:
+    """Read a feed's file and take it in for its audience. Raises Invalid, and NotFound for an audience that is not."""
+    data = await asyncio.to_thread(payload, feed, folder)
+    async with pool.connection() as conn, conn.transaction():
+        asking = await members.source(conn, feed.name)
+        collection = await members.shelf(conn, feed.audience)
+    document = Payload(feed.name, data)
+    return await ingest(pool, document, collection, asking, feed.name, feed=feed, sample=feed.sample, progress=progress)
 
 
 def _unpack(packed: bytes) -> bytes:

@@ -8,14 +8,13 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from isac import times
 from isac.errors import Invalid
 from isac.formats import stix, text
 from isac.formats.found import Found, Unreadable
-from isac.ingest import feeds
 from isac.ingest.authoring import author
-from isac.ingest.feeds import Feed
 from isac.ingest.intake import Outcome, Submission, take_in
 from isac.policy.actors import Actor
 from isac.policy.screen import default_tlp
@@ -23,6 +22,9 @@ from isac.stix.markings import TLP
 from isac.store import members
 from isac.store.database import Pool
 from isac.store.members import Collection
+
+if TYPE_CHECKING:  # pydantic takes longer to load than most lists to read
+    from isac.ingest.feeds import Feed
 
 #: what a packed file may unpack to; larger ones are cut by their owner
 MAX_BYTES = 1024 * 1024 * 1024
@@ -53,7 +55,7 @@ class Reading:
     problems: list[Unreadable]
 
 
-def payloads(path: Path, feed: Feed | None = None) -> Iterator[Payload]:
+def payloads(path: Path, feed: "Feed | None" = None) -> Iterator[Payload]:
     """The documents in a file: itself, or what its archive holds. Raises Invalid if it cannot be read or is damaged.
 
     Without a feed, which has a reader of its own, all STIX of an archive is one document.
@@ -75,7 +77,7 @@ def payloads(path: Path, feed: Feed | None = None) -> Iterator[Payload]:
         raise Invalid(f"{path}: is damaged ({error}); get it again.") from error
 
 
-def _members(path: Path, data: bytes, feed: Feed | None) -> Iterator[Payload]:
+def _members(path: Path, data: bytes, feed: "Feed | None") -> Iterator[Payload]:
     pieces: list[bytes] = []
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         for member in archive:
@@ -108,7 +110,7 @@ async def ingest(
     asking: Actor,
     source: str,
     *,
-    feed: Feed | None = None,
+    feed: "Feed | None" = None,
     tlp: TLP | None = None,
     sample: bool = False,
     beside: bool = False,
@@ -150,10 +152,10 @@ async def ingest(
     return Reading(payload.name, outcome, problems)
 
 
-def _read(data: bytes, feed: Feed | None) -> Sequence[bytes] | Iterator[Found | Unreadable]:
+def _read(data: bytes, feed: "Feed | None") -> Sequence[bytes] | Iterator[Found | Unreadable]:
     """As the feed's definition says; without one STIX is told by its first byte, all else is a list."""
     if feed is not None:
-        return feeds.read(feed, data)
+        return feed.read(data)
     if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b"<"):
         return stix.split(data)
     if not data.strip(b"\xef\xbb\xbf \t\r\n"):
@@ -161,15 +163,3 @@ def _read(data: bytes, feed: Feed | None) -> Sequence[bytes] | Iterator[Found | 
     if b"\0" in data[:_HEAD]:
         raise Invalid("is no text. Unpack a ZIP file first, and save a document as plain text (UTF-8).")
     return text.read(data)
-
-
-async def run_feed(
-    pool: Pool, feed: Feed, folder: Path, *, progress: Callable[[int], None] = lambda _: None
-) -> Reading:
-    """Read a feed's file and take it in for its audience. Raises Invalid, and NotFound for an audience that is not."""
-    data = await asyncio.to_thread(feeds.payload, feed, folder)
-    async with pool.connection() as conn, conn.transaction():
-        asking = await members.source(conn, feed.name)
-        collection = await members.shelf(conn, feed.audience)
-    payload = Payload(feed.name, data)
-    return await ingest(pool, payload, collection, asking, feed.name, feed=feed, sample=feed.sample, progress=progress)

@@ -8,7 +8,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from isac import times
-from isac.ingest.judging import Batch, Judge, holding, judged, line, look_over
+from isac.ingest.judging import Batch, Judge, Second, holding, judged, line, look_over, second_process
 from isac.policy.actors import Actor, Audience, Role
 from isac.policy.admit import Admission, Arrival, Move, Poster
 from isac.policy.screen import Survey, default_tlp
@@ -68,6 +68,19 @@ async def take_in(
     when the rest is cut off; handing the same in again changes nothing that is there. `free` is the sandbox's road:
     everything well-formed is released at once.
     """
+    with second_process(submission.pieces) if beside else nullcontext() as second:
+        return await _take_in(pool, submission, asking, second, free=free, progress=progress)
+
+
+async def _take_in(
+    pool: Pool,
+    submission: Submission,
+    asking: Actor,
+    second: Second | None,
+    *,
+    free: bool,
+    progress: Callable[[int], None],
+) -> Outcome:
     now = times.now()
     default = submission.tlp if submission.tlp is not None else default_tlp(submission.audience)
     async with pool.connection() as conn:
@@ -94,7 +107,7 @@ async def take_in(
     begun, in_company = 0, False
     try:
         # Companions first, since clients want markings before what they mark.
-        async with aclosing(judged(judge, submission.pieces, companions + others, beside=beside)) as batches:
+        async with aclosing(judged(judge, submission.pieces, companions + others, second)) as batches:
             async for batch in batches:
                 ids = {arrival.stix_id for arrival in batch.arrivals}
                 # In twos: one is prepared while one is written. But nothing overtakes the companions.

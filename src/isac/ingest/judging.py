@@ -33,6 +33,10 @@ from isac.store.submissions import Holding
 _TURN, _SLOW = 0.002, 0.02
 #: chunks that are fetched from the second process before they can be written
 _AHEAD = 3
+#: pieces of the shortest chunk of a second process
+_SHORT = 500
+#: pieces that the second process accepts beforehand, since it has to keep them; after so many it listens
+_AT_MOST, _LISTEN = 10_000, 50
 
 
 @dataclass(slots=True)
@@ -87,10 +91,10 @@ class Judge:
     free: bool
     sample: bool
 
-    def judge(self, piece: bytes, chunk: Chunk) -> None:
-        """Add the piece to the chunk."""
+    def judge(self, piece: bytes, chunk: Chunk, seen: Object | None = None) -> None:
+        """Add the piece to the chunk; `seen` is what it was accepted as, if that has been done."""
         try:
-            seen = accept(piece)
+            seen = seen or accept(piece)
         except Invalid as error:
             self._refuse(chunk.batches[0], piece, error.detail)
             return
@@ -151,14 +155,13 @@ def line(stix_id: str, version: str | None, message: str | None, now: datetime) 
 
 
 async def judged(
-    judge: Judge, pieces: Sequence[bytes], order: Sequence[int], *, beside: bool
+    judge: Judge, pieces: Sequence[bytes], order: Sequence[int], second: "Second | None" = None
 ) -> AsyncGenerator[Batch, None]:
-    """The submission's batches, its pieces in this order.
+    """The submission's batches, its pieces in this order, judged while PostgreSQL writes earlier ones.
 
-    They are judged while PostgreSQL writes earlier ones: `beside`, in a second process, which pays for its start from
-    some thousand objects on.
+    `second`: in this process, which has the same pieces.
     """
-    chunks = _judged_beside(judge, pieces, order) if beside else _judged_here(judge, pieces, order)
+    chunks = second.judged(judge, pieces, order) if second else _judged_here(judge, pieces, order)
     async with aclosing(chunks):
         async for batches in chunks:
             for batch in batches:
@@ -171,8 +174,8 @@ async def _judged_here(
     """By turns with all that the server does besides; in a thread, once a turn has kept the others waiting."""
     loop = asyncio.get_running_loop()
     slow = False
-    for some in _chunks(pieces, order):
-        chunk, rest = Chunk(), iter(some)
+    for places in _chunks(order, log.BATCH):
+        chunk, rest = Chunk(), map(pieces.__getitem__, places)
         while not slow:
             began = loop.time()
             for piece in rest:
@@ -192,8 +195,13 @@ def _judge_rest(judge: Judge, pieces: Iterable[bytes], chunk: Chunk) -> None:
         judge.judge(piece, chunk)
 
 
-def _chunks(pieces: Sequence[bytes], order: Sequence[int]) -> Iterator[list[bytes]]:
-    return ([*map(pieces.__getitem__, order[start : start + log.BATCH])] for start in range(0, len(order), log.BATCH))
+def _chunks(order: Sequence[int], shortest: int) -> Iterator[Sequence[int]]:
+    """Shorter ones at both ends: writing begins sooner, and less is left to write when all is judged."""
+    begin = 0
+    while begin < len(order):
+        size = max(shortest, min(log.BATCH, begin, (len(order) - begin) // 4))
+        yield order[begin : begin + size]
+        begin += size
 
 
 # ---------------------------------------------------------------------------------------------------- a second process
@@ -202,55 +210,83 @@ def _chunks(pieces: Sequence[bytes], order: Sequence[int]) -> Iterator[list[byte
 _Packed: TypeAlias = tuple[list[tuple[Any, ...]], list[int], list[str], list[Holding], list[dict[str, str]], int]
 
 
-async def _judged_beside(
-    judge: Judge, pieces: Sequence[bytes], order: Sequence[int]
-) -> AsyncGenerator[list[Batch], None]:
-    loop = asyncio.get_running_loop()
-    coming: deque[tuple[Sequence[bytes], asyncio.Future[list[_Packed] | Exception]]] = deque()
-    with _second_process(judge, pieces, order) as results, ThreadPoolExecutor(1) as reader:
-        try:
-            for some in _chunks(pieces, order):
-                coming.append((some, loop.run_in_executor(reader, results.recv)))
-                if len(coming) > _AHEAD:
+class Second:
+    """A process that judges all pieces, a chunk after the other. It is forked, so it has them already.
+
+    It pays for its start from some thousand objects on.
+    """
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+
+    async def judged(
+        self, judge: Judge, pieces: Sequence[bytes], order: Sequence[int]
+    ) -> AsyncGenerator[list[Batch], None]:
+        """Each chunk's batches. Raises Surroundings if the process is no more."""
+        loop = asyncio.get_running_loop()
+        coming: deque[tuple[Sequence[bytes], asyncio.Future[list[_Packed] | Exception]]] = deque()
+        with ThreadPoolExecutor(1) as reader:
+            try:
+                with suppress(OSError):  # it is no more, which is told where its answer is read
+                    await loop.run_in_executor(reader, self._pipe.send, (judge, order))
+                for some in _chunks(order, _SHORT):
+                    chunk = [*map(pieces.__getitem__, some)]
+                    coming.append((chunk, loop.run_in_executor(reader, self._pipe.recv)))
+                    if len(coming) > _AHEAD:
+                        yield await _unpacked(*coming.popleft())
+                while coming:
                     yield await _unpacked(*coming.popleft())
-            while coming:
-                yield await _unpacked(*coming.popleft())
-        finally:
-            for _, future in coming:
-                future.cancel()
+            finally:
+                for _, future in coming:
+                    future.cancel()
 
 
 @contextmanager
-def _second_process(judge: Judge, pieces: Sequence[bytes], order: Sequence[int]) -> Iterator[Connection]:
-    """A process that judges all pieces, a chunk after the other. It is forked, so it has them already."""
+def second_process(pieces: Sequence[bytes]) -> Iterator[Second]:
+    """While the submission is looked over it accepts the first pieces: for that it need not know the others."""
     forking = multiprocessing.get_context("fork")
-    results, sending = forking.Pipe(duplex=False)
-    process = forking.Process(target=_judge_all, args=(judge, pieces, order, results, sending), daemon=True)
+    ours, theirs = forking.Pipe()
+    process = forking.Process(target=_judge_all, args=(pieces, theirs, ours), daemon=True)
     process.start()
-    sending.close()
+    theirs.close()
     try:
-        yield results
+        yield Second(ours)
     finally:
         process.kill()
         process.join()
-        results.close()
+        ours.close()
 
 
-def _judge_all(
-    judge: Judge, pieces: Sequence[bytes], order: Sequence[int], results: Connection, sending: Connection
-) -> None:
+def _judge_all(pieces: Sequence[bytes], pipe: Connection, other: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started us ends us
-    results.close()
-    with suppress(BrokenPipeError):  # or was killed
-        for some in _chunks(pieces, order):
-            chunk = Chunk()
-            try:
-                _judge_rest(judge, some, chunk)
-            except Exception:  # noqa: BLE001 - whatever it is, it is told where somebody sees it
-                sending.send(RuntimeError(traceback.format_exc()))
-                return
-            place = {id(piece): number for number, piece in enumerate(some)}
-            sending.send([_packed(batch, place) for batch in chunk.batches])
+    other.close()
+    with suppress(BrokenPipeError, EOFError):  # or was killed
+        try:
+            seen = _accepted_until(pipe, pieces)
+            judge, order = pipe.recv()
+            for places in _chunks(order, _SHORT):
+                chunk, place = Chunk(), {}
+                for number, at in enumerate(places):
+                    ready = seen.pop(at, None)
+                    piece = ready.raw if ready else pieces[at]
+                    place[id(piece)] = number
+                    judge.judge(piece, chunk, ready)
+                pipe.send([_packed(batch, place) for batch in chunk.batches])
+        except (BrokenPipeError, EOFError):
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, it is told where somebody sees it
+            pipe.send(RuntimeError(traceback.format_exc()))
+
+
+def _accepted_until(pipe: Connection, pieces: Sequence[bytes]) -> dict[int, Object]:
+    """What the first pieces are accepted as, by place, until it is told how to judge them."""
+    seen: dict[int, Object] = {}
+    for place in range(min(len(pieces), _AT_MOST)):
+        if place % _LISTEN == 0 and pipe.poll():
+            break
+        with suppress(Invalid):  # which it will be once more
+            seen[place] = accept(pieces[place])
+    return seen
 
 
 def _packed(batch: Batch, place: dict[int, int]) -> _Packed:
@@ -261,7 +297,7 @@ def _packed(batch: Batch, place: dict[int, int]) -> _Packed:
 async def _unpacked(pieces: Sequence[bytes], sent: asyncio.Future[list[_Packed] | Exception]) -> list[Batch]:
     try:
         batches = await sent
-    except EOFError as error:
+    except (EOFError, ConnectionResetError) as error:
         raise Surroundings("The process that judges the objects was stopped; hand the file in again.") from error
     if isinstance(batches, Exception):
         raise batches

@@ -83,21 +83,20 @@ def accept(raw: bytes) -> Object:
     version = body.get("modified", body.get("created"))
     creator = body.get("created_by_ref")
     until = _when(body, "valid_until") if type_name == "indicator" else None
+    # By place, which takes half the time; in the order of Object.
     return Object(
-        raw=raw,
-        body=body,
-        id=body["id"].lower(),
-        type=type_name,
-        version=version,
-        modified=_clamped(modified if modified is not None else created or 0),
-        created=None if created is None else _clamped(created),
-        created_by=creator.lower() if isinstance(creator, str) else None,
-        revoked=body.get("revoked") is True,
-        valid_until=until,
-        marking=markings.in_force(body),
-        observables=content.observables,
-        opaque=content.opaque,
-        alternatives=content.alternatives,
+        raw,
+        body,
+        body["id"].lower(),
+        type_name,
+        version,
+        _within_64_bits(modified if modified is not None else created or 0),
+        None if created is None else _within_64_bits(created),
+        creator.lower() if isinstance(creator, str) else None,
+        body.get("revoked") is True,
+        until,
+        markings.in_force(body),
+        *content,
     )
 
 
@@ -252,8 +251,13 @@ def _when(body: dict[str, Any], name: str) -> int | None:
         raise Invalid(f"{name} is {shown(value)}: it must be a real date and time in UTC") from error
 
 
-def _clamped(nanoseconds: int) -> int:
-    return max(-(2**63), min(2**63 - 1, nanoseconds))
+_LATEST = 2**63 - 1
+
+
+def _within_64_bits(nanoseconds: int) -> int:
+    if -_LATEST <= nanoseconds <= _LATEST:
+        return nanoseconds
+    return _LATEST if nanoseconds > 0 else -_LATEST - 1
 
 
 def _in_order(body: dict[str, Any], earlier: str, later: str, strictly: bool) -> None:

@@ -74,15 +74,19 @@ async def lock(conn: Connection, stix_ids: Iterable[str], make: bool = True) -> 
     ids = sorted(set(stix_ids))
     changes: dict[str, Change] = {}
     if make:
-        # Waits for whoever is making one of them right now; in this order, so nobody waits in a circle.
-        new = await fetch(
+        # Waits for whoever is making one of them right now; in this order, so nobody waits in a circle. One row of
+        # lists, since the driver takes longer for thousands of rows.
+        ((pks, new),) = await fetch(
             conn,
-            """INSERT INTO objects (stix_id) SELECT unnest(string_to_array(%s, ' '))
-               ON CONFLICT (stix_id) DO NOTHING
-               RETURNING pk, stix_id""",
+            """WITH new AS (INSERT INTO objects (stix_id) SELECT unnest(string_to_array(%s, ' '))
+                            ON CONFLICT (stix_id) DO NOTHING
+                            RETURNING pk, stix_id)
+               SELECT array_agg(pk), string_agg(stix_id, ' ') FROM new""",
             (" ".join(ids),),  # an id that was accepted has no blanks; a list would be quoted one by one
         )
-        changes = {stix_id: Change(pk, stix_id, NOTHING, NOTHING) for pk, stix_id in new}
+        if pks:
+            made = zip(pks, new.split(" "), strict=True)
+            changes = {stix_id: Change(pk, stix_id, NOTHING, NOTHING) for pk, stix_id in made}
     rest = [stix_id for stix_id in ids if stix_id not in changes]
     if rest:
         rows = await fetch(
@@ -307,8 +311,10 @@ async def add_waiting(conn: Connection, held: Sequence[tuple[Change, int, int, T
 
 async def copy_versions(conn: Connection, rows: Sequence[tuple[Arrival, int, int, int, int | None]]) -> list[int]:
     """Store (arrival, object, producer, publisher, submission) and answer the versions' database keys, in order."""
-    numbers = await fetch(conn, "SELECT nextval('versions_pk_seq') FROM generate_series(1, %s)", (len(rows),))
-    pks = [pk for (pk,) in numbers]
+    pks: list[int]
+    ((pks,),) = await fetch(
+        conn, "SELECT array_agg(nextval('versions_pk_seq')) FROM generate_series(1, %s)", (len(rows),)
+    )
     async with conn.cursor() as cursor, cursor.copy(_COPY_VERSIONS) as copy:
         await copy.write(_COPY_HEAD)
         for some in range(0, len(pks), _STRIDE):
