@@ -22,7 +22,7 @@ from tests.serve.conftest import TAXII, Asking, is_error, mutex, tool, versions_
 from isac import times
 from isac.serve import fast as fast_module
 from isac.serve import pages
-from isac.store import facts
+from isac.store import facts, members
 from isac.store import follower as follower_module
 
 #: headers that say when, not what
@@ -274,6 +274,51 @@ def test_a_revoked_key_is_nobody_at_once(both: Both, people: dict[str, Person]) 
     time.sleep(0.3)
 
     assert clerk.get(f"{clerk.home}objects/").status_code == 401
+
+
+def test_an_empty_collection_is_answered_from_memory(both: Both, people: dict[str, Person]) -> None:
+    clerk = both.clerk(people["franklin_submitter"])
+    path, past = f"{clerk.shelf}objects/", times.taxii(times.now() - timedelta(minutes=1))
+    for query in ({}, {"added_after": past}, {"added_after": past, "match[type]": "tool"}):
+        both.agree(clerk.person, path, query)
+    before = both.whole
+    for query in ({}, {"added_after": past}):
+        assert both.agree(clerk.person, path, query)[2] == b"{}"
+    assert both.whole == before
+
+    # Of what lies ahead the whole way says how far it has come.
+    clerk.get(path, {"added_after": "2999-01-01T00:00:00Z"})
+    assert both.whole == before + 1
+    clerk.add(tool())
+    assert both.agree(clerk.person, path, {"added_after": past})[2] != b"{}"
+
+
+def test_all_keys_are_read_at_one_go(both: Both, people: dict[str, Person], monkeypatch: pytest.MonkeyPatch) -> None:
+    here = both.fast.app.fast.here
+    assert here is not None
+    asked: list[str] = []
+    for roll, single in ((here.keyring._all, "actor"), (here.shelves._all, "collection")):
+        monkeypatch.setattr(roll, "_read", _counted(asked, roll._read))
+        monkeypatch.setattr(members, single, _counted(asked, getattr(members, single)))
+    with psycopg.connect(both.url, autocommit=True) as conn:
+        conn.execute("UPDATE elections.keys SET role = 'poller' WHERE key_id = %s", (people["cook"].key_id,))
+    time.sleep(0.7)
+
+    def polls(person: Person) -> int:
+        with httpx2.Client(base_url=both.base, auth=("", person.secret), trust_env=False) as http:
+            return http.get(f"/elections/collections/{person.collection}/objects/").status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(polls, people.values())) == {200}
+    assert sorted(asked) == ["actors", "collections_by_name"]
+
+
+def _counted(asked: list[str], read: Callable[..., Any]) -> Callable[..., Any]:
+    async def counting(*values: Any) -> Any:
+        asked.append(read.__name__)
+        return await read(*values)
+
+    return counting
 
 
 def test_what_is_kept_is_bounded(both: Both, people: dict[str, Person], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,9 @@ import asyncio
 import base64
 import hashlib
 import inspect
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Request, Response
 from fastapi.routing import iter_route_contexts
@@ -30,61 +30,79 @@ from isac.store.follower import Follower
 from isac.store.members import Collection
 from isac.store.polls import Polls
 
-#: what a collection was called is remembered for so many names
-_SHELVES = 20_000
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class _Roll(Generic[K, V]):
+    """All that the database has of a kind, read once after each change of who may see what.
+
+    One by one, a thousand members would ask for themselves within the same second.
+    """
+
+    def __init__(self, follower: Follower, read: Callable[[Connection], Awaitable[dict[K, V]]]) -> None:
+        self._follower, self._read = follower, read
+        self._reading = asyncio.Lock()
+        #: what was read, and the roster's version before that
+        self._found: dict[K, V] = {}
+        self._roster = -1
+
+    def get(self, key: K) -> V | None:
+        """None as well where memory is not sure."""
+        return self._found.get(key) if self.is_true() else None
+
+    def is_true(self) -> bool:
+        """Has nothing changed since it was read?"""
+        return self._roster == self._follower.roster and self._follower.is_fresh()
+
+    async def renew(self, conn: Connection) -> None:
+        """Read it, once for all who wait for it now, unless that would be late at once."""
+        async with self._reading:
+            if self._roster != self._follower.roster and self._follower.is_fresh():
+                roster = self._follower.roster
+                self._found, self._roster = await self._read(conn), roster
 
 
 class Keyring:
-    """Actors by the SHA-256 of their secret; only those that exist, so it holds no more than there are keys.
+    """Actors by the SHA-256 of their secret.
 
     A revoked key, a changed role or group counts as soon as the follower has seen it.
     """
 
     def __init__(self, pool: Pool, follower: Follower) -> None:
-        self._pool, self._follower = pool, follower
-        #: the roster's version before it was asked, and the answer
-        self._known: dict[bytes, tuple[int, Actor]] = {}
+        self._pool = pool
+        self._all = _Roll(follower, members.actors)
 
     async def actor(self, secret: str) -> Actor | None:
-        """Whose secret this is; costs a connection only where it is new, or somebody's rights have changed."""
+        """Whose secret this is; costs a connection only where it is unknown, or somebody's rights have changed."""
         digest = hashlib.sha256(secret.encode()).digest()
-        known = self._known.get(digest)
-        if known and known[0] == self._follower.roster and self._follower.is_fresh():
-            return known[1]
-        roster = self._follower.roster
+        found = self._all.get(digest)
+        if found is not None:
+            return found
         async with self._pool.connection() as conn:
-            actor = await members.actor(conn, secret)
-        if actor is None:
-            self._known.pop(digest, None)
-        else:
-            self._known[digest] = roster, actor
-        return actor
+            await self._all.renew(conn)
+            # One that was made just now is not on the roll yet.
+            return self._all.get(digest) or await members.actor(conn, secret)
 
 
 class Shelves:
     """Collections by the words that name them: they never change, but who reads them does."""
 
     def __init__(self, follower: Follower) -> None:
-        self._follower = follower
-        self._known: dict[str, tuple[int, Collection]] = {}
+        self._all = _Roll(follower, members.collections_by_name)
 
     def known(self, reference: str, asking: Actor) -> Collection | None:
-        """A collection that was asked for before and that the actor may read."""
-        found = self._known.get(reference)
-        if found is None or found[0] != self._follower.roster or not may_read(asking.scope, found[1].own):
-            return None
-        return found[1]
+        """A collection that the actor may read, from memory."""
+        found = self._all.get(reference.lower())
+        return found if found is not None and may_read(asking.scope, found.own) else None
 
     async def readable(self, conn: Connection, reference: str, asking: Actor) -> Collection:
         """A collection by id or alias. Raises NotFound as well where the actor may not see it."""
-        found = self.known(reference, asking) if self._follower.is_fresh() else None
-        if found is None:
-            roster = self._follower.roster
-            found = await members.collection(conn, reference, asking)
-            if len(self._known) >= _SHELVES:
-                self._known.clear()
-            self._known[reference] = roster, found
-        return found
+        found = self.known(reference, asking)
+        if found is None and not self._all.is_true():
+            await self._all.renew(conn)
+            found = self.known(reference, asking)
+        return found or await members.collection(conn, reference, asking)
 
 
 class Allowances:

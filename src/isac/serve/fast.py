@@ -25,7 +25,7 @@ from isac.serve.access import Allowances, Site
 from isac.serve.pages import Answer, Stamp, answer, served
 from isac.store.database import Away
 from isac.store.members import Collection
-from isac.store.objects import MAX_BYTES, SPEC_VERSION, Page, Query
+from isac.store.objects import BEGINNING, MAX_BYTES, SPEC_VERSION, Page, Query
 
 #: shorter bodies gain nothing by gzip, longer ones are packed in a thread
 _SHORT, _LONG = 1024, 64 * 1024
@@ -170,10 +170,12 @@ class Fast:
             if found is not None:
                 return found
         after, newest = meaning.after, follower.newest(meaning.audiences)
-        if newest is None or after > follower.horizon:
+        if after > follower.horizon:
             return None
-        if newest <= after:
-            nothing = _nothing(newest)
+        if newest is None or newest <= after:
+            if newest is None and after > follower.passed:
+                return None  # the whole way names its own time then
+            nothing = _nothing(newest or (after if after > BEGINNING else None))
             meaning.at, meaning.answer = follower.at, lambda: nothing
             return nothing
         now = Stamp(follower.era, follower.put(meaning.audiences), follower.ended(meaning.audiences))
@@ -210,8 +212,8 @@ class Fast:
 
 
 @functools.lru_cache(maxsize=2048)
-def _nothing(date: datetime) -> Answer:
-    response = wire.envelope(Page([], None, None, False), None, (date, date))
+def _nothing(date: datetime | None) -> Answer:
+    response = wire.envelope(Page([], None, None, False), None, (date, date) if date else None)
     return answer(response.raw_headers, bytes(response.body))
 
 

@@ -118,6 +118,8 @@ class Follower:
         self.floor = _BEGINNING
         #: no row with a date up to this can have escaped
         self.horizon = _BEGINNING
+        #: the last look's time, by the database's clock
+        self.passed = _BEGINNING
 
     @contextlib.asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
@@ -222,7 +224,7 @@ class Follower:
         self.horizon = max(self.horizon, date, at + _AHEAD if is_quiet else date)
         if self.at != (self.era, seq):
             self.at = self.era, seq
-        self._looked = looked
+        self._looked, self.passed = looked, at
 
     async def _begin(self, conn: Connection, seq: int, date: datetime) -> None:
         """Of what is there already only the newest dates are read."""

@@ -4,6 +4,7 @@ Every jurisdiction, organization and group is an audience and has one collection
 released on its path (public, nation, State, itself), an organization's or a group's what was released to it alone.
 """
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -24,6 +25,8 @@ from isac.store.database import Connection
 from isac.store.facts import as_uuid, audience_of, fetch
 
 _SECRET = re.compile(r"isac_([A-Za-z0-9]{8})_[A-Za-z0-9_-]{43}", re.ASCII)
+#: rows of a long list that are read before others have their turn
+_TURN = 100
 _KEY_ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 
 
@@ -78,7 +81,7 @@ async def actor(conn: Connection, secret: str) -> Actor | None:
     found = _SECRET.fullmatch(secret)
     if not found:
         return None
-    rows = await fetch(conn, _ACTOR, (found[1],))
+    rows = await fetch(conn, _ACTOR + "AND k.key_id = %s", (found[1],))
     if not rows or not hmac.compare_digest(rows[0][2], hashlib.sha256(secret.encode()).digest()):
         return None
     return _actor(rows[0])
@@ -86,10 +89,20 @@ async def actor(conn: Connection, secret: str) -> Actor | None:
 
 async def keyholder(conn: Connection, key_id: str) -> Actor:
     """The actor of a key that stands, by its public half. Raises NotFound."""
-    rows = await fetch(conn, _ACTOR, (key_id,))
+    rows = await fetch(conn, _ACTOR + "AND k.key_id = %s", (key_id,))
     if not rows:
         raise NotFound(f"There is no key {key_id}, or it is revoked already; see isac keys list.")
     return _actor(rows[0])
+
+
+async def actors(conn: Connection) -> dict[bytes, Actor]:
+    """The actors of all keys that stand, by the SHA-256 of their secrets."""
+    found = {}
+    for number, row in enumerate(await fetch(conn, _ACTOR)):
+        found[row[2]] = _actor(row)
+        if number % _TURN == 0:
+            await asyncio.sleep(0)
+    return found
 
 
 _ACTOR = """
@@ -98,7 +111,7 @@ SELECT k.pk, k.key_id, k.secret_hash, k.role, o.pk, o.identity, o.audience, home
        ARRAY(SELECT m.audience FROM group_members m WHERE m.organization = o.pk)
   FROM keys k JOIN organizations o ON o.pk = k.organization
   JOIN audiences home ON home.pk = coalesce(o.jurisdiction, (SELECT pk FROM audiences WHERE kind = 'public'))
- WHERE k.key_id = %s AND k.revoked_at IS NULL
+ WHERE k.revoked_at IS NULL
 """
 
 
@@ -185,6 +198,17 @@ async def collection(conn: Connection, reference: str, asking: Actor) -> Collect
     found = _collection(rows[0]) if rows else None
     if found is None or not may_read(asking.scope, found.own):
         raise NotFound("No such collection.")
+    return found
+
+
+async def collections_by_name(conn: Connection) -> dict[str, Collection]:
+    """All collections, each by its id and by its alias."""
+    found = {}
+    for number, row in enumerate(await fetch(conn, _COLLECTION)):
+        shown = _collection(row)
+        found[shown.id] = found[shown.alias] = shown
+        if number % _TURN == 0:
+            await asyncio.sleep(0)
     return found
 
 

@@ -24,7 +24,8 @@ from isac.store.members import Collection
 SPEC_VERSION = "2.1"
 #: up to here each type has a walk of its own; a statement of thousands would cost the database more than any page
 MANY_TYPES = 50
-_START = datetime(1, 1, 1, tzinfo=UTC)
+#: before all that was ever added
+BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 #: of the objects of one page, of which there is always one: 1,000 of the largest would be a gigabyte
 MAX_BYTES = 16 * 1024 * 1024
 
@@ -61,7 +62,7 @@ class Query:
     @property
     def after(self) -> datetime:
         """Rows start strictly after this instant."""
-        return max(self.added_after or _START, self.position or _START)
+        return max(self.added_after or BEGINNING, self.position or BEGINNING)
 
 
 @dataclass(frozen=True, slots=True)
