@@ -306,7 +306,7 @@ MUTATIONS = [
     (
         "L-6",
         OBJECTS,
-        "return max(self.added_after or _START, self.position or _START)",
+        "return max(self.added_after or BEGINNING, self.position or BEGINNING)",
         "return self.position or self.added_after or _START",
         READING + "test_l6_of_next_and_added_after_the_later_counts",
     ),

@@ -22,7 +22,7 @@ from isac.errors import IsacError, Unauthorized
 from isac.policy.actors import Actor
 from isac.serve import access, queries, wire
 from isac.serve.access import Allowances, Site
-from isac.serve.pages import Answer, Stamp, answer, served
+from isac.serve.pages import Answer, Increments, Stamp, answer, served
 from isac.store.database import Away
 from isac.store.members import Collection
 from isac.store.objects import BEGINNING, MAX_BYTES, SPEC_VERSION, Page, Query
@@ -64,6 +64,7 @@ class Fast:
         self._meanings: dict[tuple[bytes, str, bytes], Meaning] = {}
         self._readers: dict[tuple[bytes, str], Reader] = {}
         self._accepts: dict[bytes, bool] = {}
+        self._increments = Increments()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
@@ -197,12 +198,17 @@ class Fast:
         if max(len(row.raw) for row in rows) > MAX_BYTES // query.limit:
             return None
         more = len(rows) > query.limit
-        shown = rows[: query.limit]
-        page = Page([row.raw for row in shown], shown[0].date_added, shown[-1].date_added, more)
-        dates = shown[0].date_added, shown[-1].date_added
-        response = wire.envelope(page, here.tokens.next(meaning.shelf.pk, query, page), dates)
-        found = answer(response.raw_headers, bytes(response.body), served=served(page))
-        here.pages.keep(meaning.shelf, query, now, more, found)
+        shown = tuple(rows[: query.limit])
+        found = None if more else self._increments.find(shown)
+        if found is None:
+            page = Page([row.raw for row in shown], shown[0].date_added, shown[-1].date_added, more)
+            dates = shown[0].date_added, shown[-1].date_added
+            response = wire.envelope(page, here.tokens.next(meaning.shelf.pk, query, page), dates)
+            found = answer(response.raw_headers, bytes(response.body), served=served(page))
+            if more:
+                here.pages.keep(meaning.shelf, query, now, more, found)
+            else:
+                self._increments.keep(shown, found)
         return found
 
     async def _packed(self, here: Site, meaning: Meaning, found: Answer) -> Answer:

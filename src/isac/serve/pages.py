@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from starlette.types import Scope, Send
 
 from isac.serve.connections import WHOLE_ANSWER
-from isac.store.follower import Follower
+from isac.store.follower import Follower, Recent
 from isac.store.members import Collection
 from isac.store.objects import Page, Query
 from isac.store.polls import Served
@@ -125,6 +125,31 @@ class Pages:
         found = self._kept.pop(key, None)
         if found:
             self._bytes -= found[2].size
+
+
+class Increments:
+    """Answers by the newest rows that they hold: the same bytes for all members who have seen what came before."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[Recent, ...], Answer] = OrderedDict()
+        self._bytes = 0
+
+    def find(self, rows: tuple[Recent, ...]) -> Answer | None:
+        """The answer that holds exactly these rows, and the word that no more follow."""
+        return self._kept.get(rows)
+
+    def keep(self, rows: tuple[Recent, ...], made: Answer) -> None:
+        """Keep an answer; the oldest go, for nobody asks for what was new a second ago."""
+        self._kept[rows] = made
+        self._bytes += _bound(made)
+        while self._bytes > MAX_BYTES // 4:
+            _, gone = self._kept.popitem(last=False)
+            self._bytes -= _bound(gone)
+
+
+def _bound(made: Answer) -> int:
+    """What it may need with its gzip form."""
+    return _AROUND + 2 * len(made.content)
 
 
 def _is_long(query: Query) -> bool:

@@ -316,11 +316,11 @@ async def copy_versions(conn: Connection, rows: Sequence[tuple[Arrival, int, int
         conn, "SELECT array_agg(nextval('versions_pk_seq')) FROM generate_series(1, %s)", (len(rows),)
     )
     async with conn.cursor() as cursor, cursor.copy(_COPY_VERSIONS) as copy:
-        await copy.write(_COPY_HEAD)
+        await copy.write(COPY_HEAD)
         for some in range(0, len(pks), _STRIDE):
             numbered = zip(pks[some : some + _STRIDE], rows[some : some + _STRIDE], strict=True)
             await copy.write(b"".join(_version_row(pk, *row) for pk, row in numbered))
-        await copy.write(_COPY_TAIL)
+        await copy.write(COPY_TAIL)
     return pks
 
 
@@ -330,12 +330,12 @@ _COPY_VERSIONS = """COPY versions (pk, object, producer, publisher, modified, tl
                                    valid_until, submission, version, type, raw) FROM STDIN (FORMAT binary)"""
 # PostgreSQL's binary COPY format, which the driver would write field by field in three times the time: a field is its
 # length (-1 for NULL) and its value in network order; a timestamp is microseconds since 2000.
-_COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_COPY_TAIL = b"\xff\xff"
+COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+COPY_TAIL = b"\xff\xff"
 _FIXED = struct.Struct("!h iq iq ii ii iq ih i? i? i?")
-_NULL = struct.pack("!i", -1)
+NULL = struct.pack("!i", -1)
 _INT8 = struct.Struct("!iq")
-_LENGTH = struct.Struct("!i")
+LENGTH = struct.Struct("!i")
 _YEAR_2000 = 946_684_800_000_000
 
 
@@ -351,13 +351,13 @@ def _version_row(
                 *(15, 8, pk, 8, pk_object, 4, producer, 4, publisher, 8, arrival.modified),
                 *(2, arrival.tlp, 1, arrival.revoked, 1, False, 1, False),
             ),
-            _NULL if arrival.created is None else _INT8.pack(8, arrival.created),
-            _NULL if until is None else _INT8.pack(8, until),
-            _NULL if submission is None else _INT8.pack(8, submission),
-            _NULL if version is None else _LENGTH.pack(len(version)) + version,
-            _LENGTH.pack(len(kind)),
+            NULL if arrival.created is None else _INT8.pack(8, arrival.created),
+            NULL if until is None else _INT8.pack(8, until),
+            NULL if submission is None else _INT8.pack(8, submission),
+            NULL if version is None else LENGTH.pack(len(version)) + version,
+            LENGTH.pack(len(kind)),
             kind,
-            _LENGTH.pack(len(raw)),
+            LENGTH.pack(len(raw)),
             raw,
         )
     )

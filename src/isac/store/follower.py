@@ -39,9 +39,9 @@ _IMPORT = 1000
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Recent:
-    """A row of the log that was live when it came."""
+    """A row of the log that was live when it came; there is one for each."""
 
     date_added: datetime
     type: str

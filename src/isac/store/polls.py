@@ -6,10 +6,12 @@ end is missing, whoever asked after the last mark may have had something that st
 
 import asyncio
 import contextlib
+import functools
 import logging
+import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import orjson
@@ -17,9 +19,9 @@ import orjson
 from isac import times
 from isac.policy.actors import Actor
 from isac.store.database import Pool
-from isac.store.facts import fetch
+from isac.store.facts import COPY_HEAD, COPY_TAIL, LENGTH, NULL, fetch
 from isac.store.members import Collection
-from isac.store.objects import Query, Versions
+from isac.store.objects import Query
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 _PACE, _REST = 1.0, 10.0
 #: polls that may wait for being written
 _MOST = 100_000
+#: of them so many are put into rows before others have their turn
+_TURN = 100
 
 
 class Served(NamedTuple):
@@ -96,9 +100,11 @@ class Polls:
         try:
             async with self._pool.connection() as conn, conn.transaction():
                 async with conn.cursor() as cursor, cursor.copy(_COPY) as copy:
-                    for poll in some:
-                        filters = _filters(poll.query)
-                        await copy.write_row((poll.at, self._worker, poll.key, poll.collection, filters, *poll.served))
+                    await copy.write(COPY_HEAD)
+                    for begin in range(0, len(some), _TURN):
+                        await copy.write(b"".join(self._row(poll) for poll in some[begin : begin + _TURN]))
+                        await asyncio.sleep(0)
+                    await copy.write(COPY_TAIL)
                 await conn.execute(
                     "UPDATE poll_workers SET marked_at = %s, ended_at = %s WHERE pk = %s",
                     (now, now if is_last else None, self._worker),
@@ -108,20 +114,41 @@ class Polls:
             raise
         self._marked = asyncio.get_running_loop().time()
 
+    def _row(self, poll: _Poll) -> bytes:
+        first, last, number = poll.served
+        filters = _filters(poll.query)
+        return b"".join(
+            (
+                _FIXED.pack(
+                    *(8, 8, _microseconds(poll.at), 8, self._worker, 4, poll.key, 4, poll.collection),
+                    *(8, _microseconds(first), 8, _microseconds(last), 4, number),
+                ),
+                NULL if filters is None else LENGTH.pack(len(filters)) + filters,
+            )
+        )
 
-_COPY = "COPY polls (at, worker, key, collection, filters, first_added, last_added, count) FROM STDIN"
+
+_COPY = """COPY polls (at, worker, key, collection, first_added, last_added, count, filters)
+           FROM STDIN (FORMAT binary)"""
+_FIXED = struct.Struct("!h iq iq ii ii iq iq ii")
+_YEAR_2000, _MICROSECOND = datetime(2000, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
-def _filters(query: Query) -> str | None:
+@functools.lru_cache(maxsize=256)  # members ask for the same rows
+def _microseconds(instant: datetime) -> int:
+    return (instant - _YEAR_2000) // _MICROSECOND
+
+
+def _filters(query: Query) -> bytes | None:
     """The filters but for the cursor, as JSON; None where there were none."""
     named = {"id": query.ids, "type": query.types, "spec_version": query.spec_versions}
     given: dict[str, object] = {name: values for name, values in named.items() if values is not None}
-    if query.versions != Versions():
-        wanted = query.versions
+    wanted = query.versions
+    if not wanted.only_last:
         words = [
             word
             for word, is_wanted in (("first", wanted.first), ("last", wanted.last), ("all", wanted.all))
             if is_wanted
         ]
         given["version"] = [*words, *sorted(wanted.instants)]
-    return orjson.dumps(given).decode() if given else None
+    return orjson.dumps(given) if given else None
