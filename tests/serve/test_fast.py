@@ -369,13 +369,13 @@ def test_who_asks_too_often_is_told_when_to_come_back(limited: Running, people: 
     )
     with franklin, oak:
         path = f"/elections/collections/{people['franklin'].collection}/objects/"
-        answers = [franklin.get(path, params={"limit": 1}) for _ in range(600)]
-        refused = [answer for answer in answers if answer.status_code == 429]
+        answer, taken = franklin.get(path, params={"limit": 1}), 0
+        while answer.status_code == 200 and taken < 10_000:  # a slow machine gets tokens meanwhile
+            answer, taken = franklin.get(path, params={"limit": 1}), taken + 1
 
-        assert {answer.status_code for answer in answers} == {200, 429}
-        assert len(answers) - len(refused) >= 500
-        assert is_error(refused[0], 429)
-        assert int(refused[0].headers["Retry-After"]) >= 1
+        assert taken >= 500
+        assert is_error(answer, 429)
+        assert int(answer.headers["Retry-After"]) >= 1
         assert oak.get("/elections/").status_code == 200
 
 
