@@ -60,7 +60,7 @@ def create_app(
                 tokens = Tokens(await members.token_key(conn))
                 visitor = access.visitor((await members.shelf(conn, "public")).own) if public else None
             follower, polls = Follower(database_url, written or Written()), Polls(pool)
-            app.state.site = app.fast.here = access.Site(
+            site = access.Site(
                 pool=pool,
                 follower=follower,
                 keyring=access.Keyring(pool, follower),
@@ -74,6 +74,10 @@ def create_app(
                 free=free,
             )
             async with follower.following(), polls.recording():
+                async with pool.connection() as conn:  # before the first members come, all at once
+                    await site.keyring.renew(conn)
+                    await site.shelves.renew(conn)
+                app.state.site = app.fast.here = site
                 yield
 
     # No page of FastAPI's own: it would be a route that anybody may call, and TAXII needs no description.

@@ -152,11 +152,14 @@ _MARKING = re.compile(r"marking-definition--[0-9a-f-]{36}")
 
 async def _learn_stored(conn: Connection, known: Survey) -> None:
     """What the stored marking definitions say, those too that the submission brings itself."""
+    wanted = [marking for marking in known.marked if _MARKING.fullmatch(marking)]
+    if not wanted:
+        return
     rows = await facts.fetch(
         conn,
         """SELECT v.raw FROM versions v JOIN objects o ON o.pk = v.object
            WHERE o.stix_id = ANY(%s) AND v.type = 'marking-definition'""",
-        ([marking for marking in known.marked if _MARKING.fullmatch(marking)],),
+        (wanted,),
     )
     for (raw,) in rows:
         known.learn(orjson.loads(raw))

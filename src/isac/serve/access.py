@@ -72,6 +72,7 @@ class Keyring:
     def __init__(self, pool: Pool, follower: Follower) -> None:
         self._pool = pool
         self._all = _Roll(follower, members.actors)
+        self.renew = self._all.renew
 
     async def actor(self, secret: str) -> Actor | None:
         """Whose secret this is; costs a connection only where it is unknown, or somebody's rights have changed."""
@@ -90,6 +91,7 @@ class Shelves:
 
     def __init__(self, follower: Follower) -> None:
         self._all = _Roll(follower, members.collections_by_name)
+        self.renew = self._all.renew
 
     def known(self, reference: str, asking: Actor) -> Collection | None:
         """A collection that the actor may read, from memory."""
