@@ -260,7 +260,7 @@ def second_process(pieces: Sequence[bytes]) -> Iterator[Second]:
 def _judge_all(pieces: Sequence[bytes], pipe: Connection, other: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started us ends us
     other.close()
-    with suppress(BrokenPipeError, EOFError):  # or was killed
+    with suppress(ConnectionError, EOFError):  # or was killed
         try:
             seen = _accepted_until(pipe, pieces)
             judge, order = pipe.recv()
@@ -272,7 +272,7 @@ def _judge_all(pieces: Sequence[bytes], pipe: Connection, other: Connection) -> 
                     place[id(piece)] = number
                     judge.judge(piece, chunk, ready)
                 pipe.send([_packed(batch, place) for batch in chunk.batches])
-        except (BrokenPipeError, EOFError):
+        except (ConnectionError, EOFError):
             raise
         except Exception:  # noqa: BLE001 - whatever it is, it is told where somebody sees it
             pipe.send(RuntimeError(traceback.format_exc()))
