@@ -11,14 +11,16 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import psycopg
 import pytest
 import uvicorn
 import uvloop
 
+from isac import server as server_module
 from isac import times
 from isac.app import create_app
 from isac.ingest.foundation import found
@@ -26,6 +28,7 @@ from isac.policy.actors import Role
 from isac.policy.jurisdictions import Jurisdiction
 from isac.policy.organizations import Organization
 from isac.serve.connections import TaxiiProtocol
+from isac.server import Certificate
 from isac.store import database, embedded, members, migrations
 from isac.store.database import Pool
 
@@ -185,11 +188,24 @@ class serving:
         free: bool = False,
         limited: bool = False,
         max_content_length: int = 100 * 1024 * 1024,
+        own: Certificate | None = None,
+        certificate_header: bytes = b"",
+        proxies: str = "127.0.0.1",
     ) -> None:
         self.app = create_app(
             database_url=database_url, free=free, limited=limited, max_content_length=max_content_length
         )
-        config = uvicorn.Config(self.app, host="127.0.0.1", port=0, loop="uvloop", http=TaxiiProtocol, log_config=None)
+        self._scheme = "https" if own else "http"
+        config = uvicorn.Config(
+            self.app,
+            host="127.0.0.1",
+            port=0,
+            loop="uvloop",
+            http=cast("type[TaxiiProtocol]", partial(TaxiiProtocol, certificate_header=certificate_header)),
+            log_config=None,
+            ssl_context_factory=partial(server_module._tls, own) if own else None,
+            forwarded_allow_ips=proxies,
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
 
@@ -200,7 +216,7 @@ class serving:
                 raise RuntimeError("the server did not start")
             self._thread.join(0.005)
         port = self._server.servers[0].sockets[0].getsockname()[1]
-        return Running(f"http://127.0.0.1:{port}")
+        return Running(f"{self._scheme}://127.0.0.1:{port}")
 
     def __exit__(self, *_: object) -> None:
         self._server.should_exit = True

@@ -5,11 +5,13 @@ import gzip
 import io
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import orjson
 import psycopg
 import pytest
 import typer
+from tests.authorities import Authority
 from tests.conftest import Person
 
 from isac import cli
@@ -373,3 +376,56 @@ def test_serving_tables_of_another_version_is_refused(isac: Terminal, postgres: 
     assert done.returncode == 3
     assert is_one_sentence(done.stderr)
     assert "isac migrate" in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl to make a certificate with")
+def test_a_key_gets_a_certificate(isac: Terminal, people: dict[str, Person]) -> None:
+    issued = Authority(isac.folder, "authority").issues("clerk", ends=timedelta(days=2))
+    made = isac("keys", "create", "elm county clerk", "--certificate", issued.file)
+    (row,) = csv.DictReader(io.StringIO(made.stdout))
+
+    def line(key_id: str) -> str:
+        (found,) = [line for line in isac("keys", "list").stdout.splitlines() if key_id in line]
+        return found
+
+    shown = issued.fingerprint.sha256.hex()
+    assert shown in line(row["key_id"])
+
+    other = people["oak"].key_id
+    taken = isac("keys", "change", other, "--certificate", issued.file)
+    assert (taken.returncode, taken.stderr) == (
+        2,
+        f"error: Key {row['key_id']} has this certificate. Take it away there: isac keys change {row['key_id']} "
+        "--no-certificate\n",
+    )
+    assert isac("keys", "change", row["key_id"], "--no-certificate").returncode == 0
+    assert shown not in line(row["key_id"])
+    assert isac("keys", "change", other, "--certificate", issued.file).stdout == f"{other} is changed.\n"
+    assert shown in line(other)
+
+
+def test_a_change_of_a_key_that_cannot_be_made(isac: Terminal, people: dict[str, Person]) -> None:
+    nothing = isac("keys", "change", people["oak"].key_id)
+    assert (nothing.returncode, nothing.stderr[:25]) == (2, "error: Say what to change")
+    assert isac("keys", "change", "nobodysx", "--no-certificate").stderr.startswith("error: There is no key nobodysx")
+    file = isac.file("key.pem", "nothing")
+    wrong = isac("keys", "create", "elm county clerk", "--certificate", file)
+    assert (wrong.returncode, wrong.stderr) == (
+        2,
+        "error: key.pem holds no certificates in PEM. Leave the client's own in it, and no other.\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"ISAC_TLS_CLIENT_CA": "ca.pem"},
+        {"ISAC_CLIENT_CERTIFICATE_HEADER": "Client Cert"},
+        {"ISAC_CLIENT_CERTIFICATE_HEADER": "Client-Cert", "ISAC_TRUSTED_PROXIES": "*"},
+    ],
+)
+def test_settings_that_would_let_everybody_or_nobody_in_end_isac_serve(
+    isac: Terminal, settings: dict[str, str]
+) -> None:
+    done = isac("serve", "--port", "0", settings=settings)
+    assert (done.returncode, done.stderr.partition(" is ")[0]) == (2, f"error: {list(settings)[-1]}")

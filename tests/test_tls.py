@@ -1,5 +1,6 @@
 """TLS: what is served with a certificate, a new one taken without a gap, and sentences for those that will not do."""
 
+import base64
 import functools
 import os
 import shutil
@@ -11,10 +12,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+from tests.authorities import Authority, openssl
+from tests.conftest import Person
 from tests.serve.test_connections import GET, Quick, serving
 
 from isac import server
@@ -30,13 +35,18 @@ def made(folder: Path, name: str = "isac") -> Certificate:
     own = Certificate(str(folder / f"{name}.pem"), str(folder / f"{name}.key"))
     openssl(
         *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-days", "2"),
-        *("-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", own.key, "-out", own.file),
+        *(
+            "-subj",
+            f"/CN={name}",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1,DNS:localhost",
+            "-keyout",
+            own.key,
+            "-out",
+            own.file,
+        ),
     )
     return own
-
-
-def openssl(*words: str) -> None:
-    subprocess.run(["openssl", *words], check=True, capture_output=True, timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +57,9 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 # -------------------------------------------------------------------------------------------------------- what is wrong
 
 
-def complaint(file: str, key: str = "") -> str:
+def complaint(file: str, key: str = "", client_ca: str = "") -> str:
     with pytest.raises(Invalid) as caught:
-        server.certificate(file, key)
+        server.certificate(file, key, client_ca)
     assert "\n" not in caught.value.detail
     return caught.value.detail
 
@@ -60,6 +70,30 @@ def test_no_settings_are_no_tls() -> None:
 
 def test_a_key_alone() -> None:
     assert complaint("", "x.key").startswith("ISAC_TLS_KEY is set and ISAC_TLS_CERTIFICATE is not")
+
+
+def test_authorities_of_clients_without_a_certificate_of_ours() -> None:
+    assert complaint("", client_ca="ca.pem").startswith("ISAC_TLS_CLIENT_CA is set and ISAC_TLS_CERTIFICATE is not")
+
+
+def test_authorities_of_clients_that_cannot_be_read_or_are_none(own: Certificate, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("no PEM")
+    assert complaint(own.file, own.key, "/nowhere.pem").startswith("/nowhere.pem cannot be read (No such file")
+    assert complaint(own.file, own.key, str(other)).startswith(f"{other} does not hold certificates of authorities")
+
+
+@pytest.mark.parametrize("name", ["Client Cert", "Client-Cert:", "é"])
+def test_what_is_no_name_of_a_header(name: str) -> None:
+    with pytest.raises(Invalid, match="which is no header's name"):
+        server.certificate_header(name, "127.0.0.1")
+
+
+@pytest.mark.parametrize("proxies", ["*", "127.0.0.1, 0.0.0.0/0", "::/0"])
+def test_not_everybody_may_name_certificates(proxies: str) -> None:
+    with pytest.raises(Invalid, match="ISAC_TRUSTED_PROXIES is everybody"):
+        server.certificate_header("Client-Cert", proxies)
+    assert server.certificate_header("", proxies) == b""
 
 
 def test_files_that_cannot_be_read(own: Certificate, tmp_path: Path) -> None:
@@ -226,6 +260,41 @@ def test_a_new_certificate_is_taken_at_sighup_without_a_gap_and_a_wrong_one_is_n
             process.send_signal(signal.SIGHUP)
             assert any("keeping worker" in line for line in iter(process.stderr.readline, ""))
             assert asked(port, both) == ("new", 401)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=30)
+
+
+@pytest.mark.slow
+@pytest.mark.taxii("T-7")
+@pytest.mark.parametrize("way", ["in TLS", "by a proxy"])
+def test_t7_isac_serve_takes_client_certificates_where_its_settings_say_so(
+    database_url: str, people: dict[str, Person], tmp_path: Path, way: str
+) -> None:
+    own, authority = made(tmp_path / "own"), Authority(tmp_path, "authority")
+    clerk = authority.issues("clerk", ends=timedelta(days=2))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ISAC_", "PG"))}
+    env = kept | {"ISAC_DATABASE_URL": database_url}
+    isac = str(Path(sys.executable).with_name("isac"))
+    give = [isac, "keys", "change", people["oak"].key_id, "--certificate", clerk.file]
+    subprocess.run(give, env=env, check=True, timeout=60, stdout=subprocess.DEVNULL)
+    if way == "in TLS":
+        env |= {"ISAC_TLS_CERTIFICATE": own.file, "ISAC_TLS_KEY": own.key, "ISAC_TLS_CLIENT_CA": authority.own.file}
+    else:
+        env |= {"ISAC_CLIENT_CERTIFICATE_HEADER": "Client-Cert"}
+    with subprocess.Popen(
+        [isac, "serve", "--port", "0", "--workers", "2"], env=env, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stderr
+            port = int(process.stderr.readline().rpartition(":")[2])
+            base, named = f"http://127.0.0.1:{port}", {"Client-Cert": f":{base64.b64encode(clerk.der).decode()}:"}
+            if way == "in TLS":
+                base, named = f"https://127.0.0.1:{port}", {}
+            with httpx2.Client(verify=clerk.shown_to(trusting(own)), trust_env=False, timeout=20) as http:
+                assert http.get(f"{base}/taxii2/", headers=named).status_code == 200
+            with httpx2.Client(verify=trusting(own), trust_env=False, timeout=20) as http:
+                assert http.get(f"{base}/taxii2/").status_code == 401
         finally:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=30)

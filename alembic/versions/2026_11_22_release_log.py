@@ -78,8 +78,11 @@ CREATE TABLE keys (
   organization integer NOT NULL REFERENCES organizations,
   role text NOT NULL CHECK (role IN ('poller', 'submitter', 'analyst', 'admin', 'steward')),
   created_at timestamptz NOT NULL,
-  revoked_at timestamptz
+  revoked_at timestamptz,
+  certificate bytea
 );
+-- A certificate proves one key that stands; whose it was before may still be read.
+CREATE UNIQUE INDEX keys_certificate ON keys (certificate) WHERE revoked_at IS NULL;
 
 CREATE TABLE audit (
   pk bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -372,7 +375,7 @@ GRANT INSERT ON audiences, jurisdictions, organizations, group_members, collecti
   objects, versions, grants, waiting, notices, held, pendings, polls, poll_workers TO isac_app;
 GRANT UPDATE (marked_at, ended_at) ON poll_workers TO isac_app;
 GRANT UPDATE ON jurisdictions, submissions TO isac_app;
-GRANT UPDATE (revoked_at) ON keys TO isac_app;
+GRANT UPDATE (revoked_at, certificate) ON keys TO isac_app;
 GRANT UPDATE (stix_id) ON objects TO isac_app;  -- never updated: FOR UPDATE asks for the right
 GRANT UPDATE (expired, deleted, publisher) ON versions TO isac_app;
 GRANT UPDATE (without) ON grants TO isac_app;

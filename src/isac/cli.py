@@ -28,7 +28,8 @@ from isac.ingest.report import Report
 from isac.package_data import package_data
 from isac.policy import jurisdictions as rosters
 from isac.policy import organizations as memberships
-from isac.policy.actors import Actor, Role
+from isac.policy.actors import Actor, Fingerprint, Role
+from isac.serve import certificates
 from isac.stix.markings import TLP
 from isac.store import database, embedded, members, submissions
 from isac.store.database import Pool
@@ -71,6 +72,10 @@ def options(
     """The sharing server of an election ISAC."""
 
 
+KeyId = Annotated[str, typer.Argument(help="The key's id, the part after isac_.")]
+CertificateFile = Annotated[
+    Path | None, typer.Option("--certificate", help="PEM file: a client certificate that proves this key, too.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen and change nothing.")]
 
 
@@ -105,7 +110,8 @@ def serve(
     from isac.store import migrations
 
     wanted = settings()
-    own = server.certificate(wanted.tls_certificate, wanted.tls_key)
+    own = server.certificate(wanted.tls_certificate, wanted.tls_key, wanted.tls_client_ca)
+    client_header = server.certificate_header(wanted.client_certificate_header, wanted.trusted_proxies)
     listening = server.listen(host or wanted.host, wanted.port if port is None else port)
     with _database(wanted) as url:
         migrations.require_migrated(url)
@@ -117,6 +123,7 @@ def serve(
             public=wanted.public_collection,
             own=own,
             proxies=wanted.trusted_proxies,
+            client_header=client_header,
             ready=lambda: err.print(f"Serving on {':'.join(map(str, listening.getsockname()[:2]))}"),
         )
 
@@ -241,25 +248,52 @@ def list_members() -> None:
 def create_key(
     organization: Annotated[str, typer.Argument(help="The organization's name.")],
     role: Annotated[Role, typer.Option(help="What it may do.")] = Role.POLLER,
+    certificate: CertificateFile = None,
 ) -> None:
     """Make a key; its secret is shown once.
 
     Example: isac keys create "Example County Clerk" --role submitter
     """
+    given = _fingerprint(certificate)
 
     async def work(pool: Pool) -> list[members.NewKey]:
         async with pool.connection() as conn, conn.transaction():
             pk = (await members.organizations(conn)).get(organization.lower())
             if pk is None:
                 raise NotFound(f"There is no organization {organization!r}. Add it: isac members import FILE")
-            return await members.create_keys(conn, {pk: role}, OPERATOR, times.now())
+            keys = await members.create_keys(conn, {pk: role}, OPERATOR, times.now())
+            if given:
+                await members.change_certificate(conn, keys[0].key_id, given, OPERATOR, times.now())
+            return keys
 
     _print_keys(_with_database(work))
 
 
+@keys_app.command("change")
+def change_key(
+    key_id: KeyId,
+    certificate: CertificateFile = None,
+    no_certificate: Annotated[bool, typer.Option("--no-certificate", help="Take its certificate away.")] = False,
+) -> None:
+    """Give a key a client certificate, or take it away; servers know it within two seconds.
+
+    Example: isac keys change 4kq7xw2m --certificate clerk.pem
+    """
+    given = _fingerprint(certificate)
+    if bool(given) == no_certificate:
+        raise Invalid("Say what to change: --certificate FILE or --no-certificate.")
+
+    async def work(pool: Pool) -> None:
+        async with pool.connection() as conn, conn.transaction():
+            await members.change_certificate(conn, key_id, given, OPERATOR, times.now())
+
+    _with_database(work)
+    out.print(f"{key_id} is changed.")
+
+
 @keys_app.command("revoke")
-def revoke_key(key_id: Annotated[str, typer.Argument(help="The key's id, the part after isac_.")]) -> None:
-    """End a key; servers refuse it within two seconds.
+def revoke_key(key_id: KeyId) -> None:
+    """End a key and its certificate; servers refuse it within two seconds.
 
     Example: isac keys revoke 4kq7xw2m
     """
@@ -283,11 +317,16 @@ def list_keys() -> None:
         async with pool.connection() as conn:
             return await members.keys(conn)
 
-    table = Table("key id", "organization", "jurisdiction", "role", "made", "revoked", box=None)
+    table = Table("key id", "organization", "jurisdiction", "role", "made", "revoked", "certificate", box=None)
     for key in _with_database(work):
-        revoked = f"{key.revoked_at:%Y-%m-%d}" if key.revoked_at else ""
         table.add_row(
-            key.key_id, key.organization, key.jurisdiction or "", key.role, f"{key.created_at:%Y-%m-%d}", revoked
+            key.key_id,
+            key.organization,
+            key.jurisdiction or "",
+            key.role,
+            f"{key.created_at:%Y-%m-%d}",
+            f"{key.revoked_at:%Y-%m-%d}" if key.revoked_at else "",
+            key.certificate.sha256.hex() if key.certificate else "",
         )
     out.print(table)
 
@@ -389,6 +428,10 @@ def build_schemas(folder: Annotated[Path, typer.Argument(help="The folder schema
 
 
 # ------------------------------------------------------------------------------------------------------------- details
+
+
+def _fingerprint(file: Path | None) -> Fingerprint | None:
+    return certificates.of_file(str(file), _text(file)) if file else None
 
 
 def _payloads(paths: Sequence[Path], feed: "Feed | None", report: Report) -> Iterator[files.Payload]:

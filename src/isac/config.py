@@ -32,8 +32,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Empty: the key stands in the certificate's file.
     tls_key: str = ""
 
+    # Empty: no client is asked for a certificate, since a key is enough.
+    tls_client_ca: str = ""
+
     # Whose X-Forwarded-For is believed: a proxy on this machine, and nobody from elsewhere.
     trusted_proxies: str = "127.0.0.1"
+
+    # Empty: none is believed, since only a proxy that sets the header itself may be.
+    client_certificate_header: str = ""
 
     # One worker serves 1,150 members that poll every minute many times over; more use more cores.
     workers: Annotated[int, Meta(ge=1, le=64)] = 1

@@ -6,6 +6,7 @@ import errno
 import functools
 import gc
 import logging
+import re
 import resource
 import signal
 import socket
@@ -82,10 +83,12 @@ class Certificate:
     file: str
     #: empty: it stands in the same file
     key: str = ""
+    #: those who vouch for clients; empty: no client is asked for a certificate
+    client_ca: str = ""
 
     def context(self) -> ssl.SSLContext:
         """TLS 1.2 and 1.3 (TAXII 2.1 §8.2.2; Python has no 0-RTT). Raises Invalid for files that will not do."""
-        for path in filter(None, (self.file, self.key)):
+        for path in filter(None, (self.file, self.key, self.client_ca)):
             try:
                 with open(path, "rb"):
                     pass
@@ -103,7 +106,19 @@ class Certificate:
             context.load_cert_chain(self.file, self.key or None, self._no_password)
         except ssl.SSLError as error:
             raise Invalid(self._wrong(error)) from error
+        if self.client_ca:
+            self._ask_clients(context)
         return context
+
+    def _ask_clients(self, context: ssl.SSLContext) -> None:
+        """Who has a certificate shows it, and is refused unless it is valid (RFC 5280 §6); others have a key."""
+        context.verify_mode = ssl.CERT_OPTIONAL
+        try:
+            context.load_verify_locations(self.client_ca)
+        except ssl.SSLError as error:
+            raise Invalid(
+                f"{self.client_ca} does not hold certificates of authorities in PEM ({error.reason or error.strerror})."
+            ) from error
 
     def _no_password(self) -> NoReturn:
         # Without this, OpenSSL asks on the terminal, and a service waits there for ever.
@@ -119,15 +134,32 @@ class Certificate:
         return f"{self.file} does not hold {wanted}{behind} in PEM ({error.reason or error.strerror})."
 
 
-def certificate(file: str, key: str) -> Certificate | None:
-    """What the settings name, looked at; None for neither. Raises Invalid."""
+def certificate(file: str, key: str, client_ca: str = "") -> Certificate | None:
+    """What the settings name, looked at; None for nothing. Raises Invalid."""
     if not file:
         if key:
             raise Invalid("ISAC_TLS_KEY is set and ISAC_TLS_CERTIFICATE is not: TLS needs both.")
+        if client_ca:
+            raise Invalid("ISAC_TLS_CLIENT_CA is set and ISAC_TLS_CERTIFICATE is not: clients show theirs in TLS only.")
         return None
-    found = Certificate(file, key)
+    found = Certificate(file, key, client_ca)
     found.context()
     return found
+
+
+def certificate_header(name: str, proxies: str) -> bytes:
+    """The header in which trusted proxies name client certificates, as it is compared. Raises Invalid.
+
+    A certificate is no secret. Were everybody a trusted proxy, everybody could be anybody.
+    """
+    if name and not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+        raise Invalid(f"ISAC_CLIENT_CERTIFICATE_HEADER is {name!r}, which is no header's name. Usual is: Client-Cert")
+    if name and any(each.strip() == "*" or each.strip().endswith("/0") for each in proxies.split(",")):
+        raise Invalid(
+            "ISAC_TRUSTED_PROXIES is everybody, so ISAC_CLIENT_CERTIFICATE_HEADER would let everybody in. "
+            "Name the proxies' own addresses."
+        )
+    return name.lower().encode()
 
 
 def _tls(own: Certificate, config: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
@@ -156,12 +188,13 @@ def run(
     free: bool = False,
     own: Certificate | None = None,
     proxies: str = "127.0.0.1",
+    client_header: bytes = b"",
     ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; `ready` is called once the server answers.
 
     `public` opens the public collection to whoever has no key, `free` is the sandbox's road. What `proxies` say of
-    their clients' addresses is believed.
+    their clients' addresses is believed, and of their certificates in `client_header` (lower case).
     """
     _open_files()
     application = functools.partial(
@@ -178,7 +211,8 @@ def run(
         workers=workers,
         # The plain event loop leaves Nagle's delay on sockets made by hand: 44 ms a request.
         loop="isac.server:Loop",
-        http=TaxiiProtocol,
+        # Called as a class would be, and travels to the workers.
+        http=cast("type[TaxiiProtocol]", functools.partial(TaxiiProtocol, certificate_header=client_header)),
         ws="none",
         ssl_context_factory=functools.partial(_tls, own) if own else None,
         forwarded_allow_ips=proxies,

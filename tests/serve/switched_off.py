@@ -1,6 +1,8 @@
 """The mutations: row, module, text, text in its place, and the test that must fail then (see mutations.py)."""
 
 ACCESS, FAST, QUERIES, TAXII, WIRE = (f"isac.serve.{room}" for room in ("access", "fast", "queries", "taxii", "wire"))
+CONNECTIONS = "isac.serve.connections"
+CERTIFICATES = "test_certificates.py::"
 OBJECTS, MEMBERS, SUBMISSIONS = (f"isac.store.{room}" for room in ("objects", "members", "submissions"))
 ANSWERS, FILTERS, DEEDS = (f"test_conformance{rest}.py::" for rest in ("", "_filters", "_objects"))
 SERVER, READING, WRITING = (f"test_taxii{rest}.py::" for rest in ("", "_reading", "_writing"))
@@ -37,6 +39,41 @@ MUTATIONS = [
         '("bearer", "token")',
         '("bearer",)',
         SERVER + "test_l1_the_same_key_in_every_way_and_under_any_user_name",
+    ),
+    (
+        "T-7",
+        CONNECTIONS,
+        "if not self._is_trusted_proxy():",
+        "if False:",
+        CERTIFICATES + "test_t7_nobody_else_is_believed_who_names_one",
+    ),
+    (
+        "T-7",
+        "isac.server",
+        "context.verify_mode = ssl.CERT_OPTIONAL",
+        "pass",
+        CERTIFICATES + "test_8_3_1_t7_a_certificate_proves_its_key_on_every_endpoint",
+    ),
+    (
+        "T-7",
+        ACCESS,
+        "certificates.of_request(scope) if secret is None else secret",
+        "certificates.of_request(scope) or secret",
+        CERTIFICATES + "test_t7_the_key_decides_where_both_come",
+    ),
+    (
+        "T-10",
+        FAST,
+        "certificates.of_request(scope)\n        key",
+        "None\n        key",
+        CERTIFICATES + "test_t10_two_certificates_never_share_an_answer_and_memory_says_what_the_whole_way_says",
+    ),
+    (
+        "T-10",
+        MEMBERS,
+        "found[Fingerprint(row[3])]",
+        "found[row[3]]",
+        CERTIFICATES + "test_t10_what_is_public_of_a_certificate_is_never_a_secret",
     ),
     (
         "T-2",

@@ -1,5 +1,6 @@
 """Members: organizations and keys by the thousand, what a key is worth, and who lists and reaches which collection."""
 
+import contextlib
 import dataclasses
 import re
 import time
@@ -17,7 +18,7 @@ from isac import times
 from isac.errors import NotFound
 from isac.package_data import package_data
 from isac.policy import jurisdictions
-from isac.policy.actors import Role, may_read
+from isac.policy.actors import Fingerprint, Role, may_read
 from isac.policy.organizations import Organization
 from isac.store import database, facts, members
 from isac.store.database import Connection, Pool
@@ -381,3 +382,28 @@ def test_a_jurisdiction_may_be_called_as_an_organization_is(pool: Pool, run: Run
     run(add())
 
     assert run(bring(pool, ELM))["us-tx-48901"] == ELM
+
+
+def test_what_changes_of_a_key_is_in_the_audit_and_nothing_of_it_where_it_does_not_stand(
+    pool: Pool, run: Run, people: dict[str, Person]
+) -> None:
+    key_id, gone = people["oak"].key_id, people["cook"].key_id
+    certificates = {key_id: Fingerprint(b"\1" * 32), gone: Fingerprint(b"\2" * 32)}
+
+    async def work() -> list[tuple[Any, ...]]:
+        now = times.now()
+        async with pool.connection() as conn:
+            await members.revoke_key(conn, gone, "test", now)
+            for key in (key_id, gone):
+                with contextlib.suppress(NotFound):
+                    await members.change_certificate(conn, key, certificates[key], "somebody", now)
+            await members.change_certificate(conn, key_id, None, "somebody", now)
+            assert await members.actor(conn, certificates[key_id]) is None
+            return await facts.fetch(
+                conn, "SELECT action, subject, reason FROM audit WHERE actor = 'somebody' ORDER BY pk"
+            )
+
+    assert run(work()) == [
+        ("change certificate", key_id, f"SHA-256 {'01' * 32}"),
+        ("change certificate", key_id, "SHA-256 none"),
+    ]

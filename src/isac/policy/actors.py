@@ -54,6 +54,13 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """SHA-256 of a client certificate's DER; no plain bytes, so that it never passes for the hash of a secret."""
+
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Actor:
     """Whoever performs this request."""
 

@@ -17,10 +17,11 @@ from fastapi.routing import iter_route_contexts
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
+from starlette.types import Scope as ASGIScope
 
 from isac.errors import IsacError, NotFound, TooMany, Unauthorized
-from isac.policy.actors import Actor, Audience, Role, Scope, may_read
-from isac.serve import wire
+from isac.policy.actors import Actor, Audience, Fingerprint, Role, Scope, may_read
+from isac.serve import certificates, wire
 from isac.serve.limits import KEY, VISITOR, WRONG_KEY, Buckets
 from isac.serve.pages import Pages
 from isac.serve.queries import Tokens
@@ -64,7 +65,7 @@ class _Roll(Generic[K, V]):
 
 
 class Keyring:
-    """Actors by the SHA-256 of their secret.
+    """Actors by the SHA-256 of their secret, or by their client certificate.
 
     A revoked key, a changed role or group counts as soon as the follower has seen it.
     """
@@ -74,16 +75,16 @@ class Keyring:
         self._all = _Roll(follower, members.actors)
         self.renew = self._all.renew
 
-    async def actor(self, secret: str) -> Actor | None:
-        """Whose secret this is; costs a connection only where it is unknown, or somebody's rights have changed."""
-        digest = hashlib.sha256(secret.encode()).digest()
+    async def actor(self, proof: str | Fingerprint) -> Actor | None:
+        """Whose secret or certificate this is; costs a connection where it is unknown, or rights have changed."""
+        digest = hashlib.sha256(proof.encode()).digest() if isinstance(proof, str) else proof
         found = self._all.get(digest)
         if found is not None:
             return found
         async with self._pool.connection() as conn:
             await self._all.renew(conn)
             # One that was made just now is not on the roll yet.
-            return self._all.get(digest) or await members.actor(conn, secret)
+            return self._all.get(digest) or await members.actor(conn, proof)
 
 
 class Shelves:
@@ -158,22 +159,37 @@ def secret_in(headers: Headers) -> str | None:
     return headers.get("x-api-key")
 
 
+def proof_in(scope: ASGIScope) -> str | Fingerprint | None:
+    """What tells who asks: a secret, else the certificate of the connection; None without either.
+
+    The secret is what was said for this very request. Raises Unauthorized for a Basic that is malformed.
+    """
+    secret = secret_in(Headers(scope=scope))
+    return certificates.of_request(scope) if secret is None else secret
+
+
 def visitor(public: Audience) -> Actor:
     """Whoever reads the public collection without a key, and nothing else."""
     scope = Scope(frozenset({public.pk}), None, everything=False)
     return Actor(0, "visitor", 0, "", Role.POLLER, None, public.pk, frozenset(), scope)
 
 
+_WRONG = {
+    str: "This key is unknown or revoked.",
+    Fingerprint: "This client certificate has expired, or no key has it. Send a key, or tell the ISAC.",
+}
+
+
 async def anyone(request: Request) -> Actor:
     """The actor of a request, the visitor if it has no credential. Raises Unauthorized, always for a wrong one."""
-    here, secret = site(request), secret_in(request.headers)
+    here, proof = site(request), proof_in(request.scope)
     address, now = request.client.host if request.client else "", asyncio.get_running_loop().time()
-    actor = here.visitor if secret is None else await here.keyring.actor(secret)
+    actor = here.visitor if proof is None else await here.keyring.actor(proof)
     if actor is None:
-        wait = here.limits.take_wrong(address, now) if here.limits and secret is not None else 0
+        wait = here.limits.take_wrong(address, now) if here.limits and proof is not None else 0
         if wait:
             raise TooMany("Too many requests with a wrong key come from this address.", wait)
-        raise no_key() if secret is None else Unauthorized("This key is unknown or revoked.")
+        raise no_key() if proof is None else Unauthorized(_WRONG[type(proof)])
     request.state.actor = actor.key_id
     # Asked for by the router and by the endpoint, FastAPI calls this once a request.
     wait = here.limits.take(actor, address, now) if here.limits else 0

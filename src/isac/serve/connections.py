@@ -8,6 +8,7 @@ import asyncio
 import fcntl
 import functools
 import logging
+import math
 import struct
 import termios
 import uuid
@@ -17,10 +18,13 @@ from typing import Any, ClassVar
 import httptools
 from fastapi import Response
 from starlette.types import Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from isac.errors import AddressTooLong, BadRequest, Busy, HeadersTooLarge, IsacError, TooSlow
-from isac.serve import wire
+from isac.policy.actors import Fingerprint
+from isac.serve import certificates, wire
+from isac.serve.certificates import CERTIFICATE, NOBODYS
 
 log = logging.getLogger(__name__)
 
@@ -59,12 +63,15 @@ class Limits:
 
 
 class TaxiiProtocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection. In the header `certificate_header` trusted proxies name their clients' certificates."""
 
     limits = Limits()
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, certificate_header: bytes = b"", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._certificate_header = certificate_header
+        #: of the connection's own certificate, and the time of the loop at which it expires
+        self._extensions, self._expires = _EXTENSIONS, math.inf
         self._heard = self.loop.time()
         #: since when the head of a request is expected, None while none is
         self._head_since: float | None = self._heard
@@ -90,6 +97,10 @@ class TaxiiProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if not self._is_trusted_proxy():
+            self._certificate_header = b""  # it may say what it likes
+            if self.scheme == "https":
+                self._read_certificate(transport)
         open_now = len(self.connections)
         if open_now > self.limits.connections:
             self.app = _crowded
@@ -101,6 +112,22 @@ class TaxiiProtocol(HttpToolsProtocol):
         if self._ticking:
             self._ticking.cancel()
         super().connection_lost(exc)
+
+    # ----------------------------------------------------------------------------------------------------- certificates
+
+    def _is_trusted_proxy(self) -> bool:
+        """Is the other end itself, whatever it says of its clients, one that is believed?
+
+        Whoever says where clients come from is believed in the one as in the other.
+        """
+        if not self._certificate_header or not isinstance(self.app, ProxyHeadersMiddleware):
+            return False
+        return self.client is not None and self.client[0] in self.app.trusted_hosts
+
+    def _read_certificate(self, transport: asyncio.Transport) -> None:
+        found = certificates.of_connection(transport)
+        if found:
+            self._extensions, self._expires = _with(found[0]), self._heard + found[1]
 
     # ---------------------------------------------------------------------------------------------------------- reading
 
@@ -143,7 +170,7 @@ class TaxiiProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= self.limits.pipelined:
             raise BadRequest("Wait for the answers to the requests before this one.")
         super().on_message_begin()
-        self.scope["extensions"] = _EXTENSIONS
+        self.scope["extensions"] = self._extensions if self._heard < self._expires else _EXPIRED
         self._number += 1
         self._in_head, self._head_bytes, self._head_since = True, 0, self._heard
 
@@ -156,6 +183,10 @@ class TaxiiProtocol(HttpToolsProtocol):
             and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > limits.head
         ):
             raise _headers_too_large(limits)
+        if self._certificate_header:
+            named = certificates.of_header([value for name, value in self.headers if name == self._certificate_header])
+            if named:
+                self.scope["extensions"] = _with(named)
         super().on_headers_complete()
         self.headers = []  # trailers behind the body: nothing asks for one, and the headers are with the application
         self._in_head, self._head_since = False, None
@@ -289,7 +320,12 @@ class TaxiiProtocol(HttpToolsProtocol):
 
 #: An answer that stands ready goes out at one go: its head was made once, and one system call takes it with the body.
 WHOLE_ANSWER = "isac.answer"
-_EXTENSIONS: dict[str, dict[object, object]] = {WHOLE_ANSWER: {}}
+_EXTENSIONS: dict[str, Any] = {WHOLE_ANSWER: {}}
+_EXPIRED = {**_EXTENSIONS, CERTIFICATE: NOBODYS}
+
+
+def _with(certificate: Fingerprint) -> dict[str, Any]:
+    return {**_EXTENSIONS, CERTIFICATE: certificate}
 
 
 class _Cycle(RequestResponseCycle):

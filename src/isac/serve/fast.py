@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from isac.errors import IsacError, Unauthorized
-from isac.policy.actors import Actor
-from isac.serve import access, queries, wire
+from isac.policy.actors import Actor, Fingerprint
+from isac.serve import access, certificates, queries, wire
 from isac.serve.access import Allowances, Site
 from isac.serve.pages import Answer, Increments, Stamp, answer, served
 from isac.store.database import Away
@@ -61,8 +60,9 @@ class Fast:
         self._whole = whole
         self._before, self._behind = f"{root}collections/", "/objects/"
         self.here: Site | None = None
-        self._meanings: dict[tuple[bytes, str, bytes], Meaning] = {}
-        self._readers: dict[tuple[bytes, str], Reader] = {}
+        #: by who asks, path and query; by who asks and path
+        self._meanings: dict[tuple[bytes, Fingerprint | None, str, bytes], Meaning] = {}
+        self._readers: dict[tuple[bytes, Fingerprint | None, str], Reader] = {}
         self._accepts: dict[bytes, bool] = {}
         self._increments = Increments()
 
@@ -126,16 +126,17 @@ class Fast:
     async def _meaning(self, here: Site, scope: Scope, credential: bytes) -> Meaning | None:
         """What is asked, and by whom; None where it is no poll of objects that somebody may make."""
         path = scope["path"]
-        key = hashlib.sha256(credential).digest(), path, scope["query_string"]
+        who = hashlib.sha256(credential).digest(), certificates.of_request(scope)
+        key = (*who, path, scope["query_string"])
         found = self._meanings.get(key)
         if found is not None and found.roster == here.follower.roster:
             return found
         if not (path.startswith(self._before) and path.endswith(self._behind)) or "\0" in path:
             return None
         try:
-            reader = self._readers.get(key[:2])
+            reader = self._readers.get(key[:3])
             if reader is None or reader[0] != here.follower.roster:
-                reader = self._readers[key[:2]] = await self._reader(here, scope)
+                reader = self._readers[key[:3]] = await self._reader(here, scope)
             roster, asking, shelf, audiences = reader
             query = here.tokens.query(queries.read(scope["query_string"], queries.OF_OBJECTS), shelf.pk)
         except (IsacError, Away):
@@ -150,10 +151,10 @@ class Fast:
 
     async def _reader(self, here: Site, scope: Scope) -> Reader:
         """Who reads which collection. Raises NotFound, Unauthorized."""
-        roster, secret = here.follower.roster, access.secret_in(Headers(scope=scope))
-        asking = here.visitor if secret is None else await here.keyring.actor(secret)
+        roster, proof = here.follower.roster, access.proof_in(scope)
+        asking = here.visitor if proof is None else await here.keyring.actor(proof)
         if asking is None:
-            raise Unauthorized("No key, or a wrong one.")
+            raise Unauthorized("Nothing tells who asks, or it is wrong.")
         reference = scope["path"][len(self._before) : -len(self._behind)]
         shelf = here.shelves.known(reference, asking)
         if shelf is None:

@@ -35,6 +35,7 @@ from isac.errors import (
     UnsupportedMediaType,
 )
 from isac.policy.actors import Actor, may_release
+from isac.serve import certificates
 from isac.store.database import Away
 from isac.store.members import Collection
 from isac.store.objects import Manifest, Page
@@ -259,7 +260,7 @@ def status(found: Status, status: int = 200) -> Response:
 async def render(request: Request, error: Exception) -> Response:
     """Any error of the application as the TAXII error resource."""
     actor = getattr(request.state, "actor", None)
-    keyless = "authorization" not in request.headers
+    keyless = "authorization" not in request.headers and certificates.of_request(request.scope) is None
     return error_answer(error, request.state.request_id, request.method, request.scope["path"], actor, keyless)
 
 

@@ -14,10 +14,10 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 from isac.errors import Invalid, NotFound
-from isac.policy.actors import Actor, Audience, Role, may_read, scope_of
+from isac.policy.actors import Actor, Audience, Fingerprint, Role, may_read, scope_of
 from isac.policy.jurisdictions import Differences, Jurisdiction, differences, title
 from isac.policy.organizations import Organization
 from isac.store import audit
@@ -58,6 +58,7 @@ class Key:
     role: Role
     created_at: datetime
     revoked_at: datetime | None
+    certificate: Fingerprint | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +74,19 @@ class NewKey:
 # ---------------------------------------------------------------------------------------------- who asks, what he sees
 
 
-async def actor(conn: Connection, secret: str) -> Actor | None:
-    """The actor that this secret stands for; None for an unknown or revoked one.
+async def actor(conn: Connection, proof: str | Fingerprint) -> Actor | None:
+    """The actor that this secret or client certificate stands for; None for an unknown or revoked one.
 
-    Costs one hash: the secret's 256 random bits need no slow one.
+    Costs one hash: a secret's 256 random bits need no slow one.
     """
-    found = _SECRET.fullmatch(secret)
+    if isinstance(proof, Fingerprint):
+        rows = await fetch(conn, _ACTOR + "AND k.certificate = %s", (proof.sha256,))
+        return _actor(rows[0]) if rows else None
+    found = _SECRET.fullmatch(proof)
     if not found:
         return None
     rows = await fetch(conn, _ACTOR + "AND k.key_id = %s", (found[1],))
-    if not rows or not hmac.compare_digest(rows[0][2], hashlib.sha256(secret.encode()).digest()):
+    if not rows or not hmac.compare_digest(rows[0][2], hashlib.sha256(proof.encode()).digest()):
         return None
     return _actor(rows[0])
 
@@ -95,19 +99,21 @@ async def keyholder(conn: Connection, key_id: str) -> Actor:
     return _actor(rows[0])
 
 
-async def actors(conn: Connection) -> dict[bytes, Actor]:
-    """The actors of all keys that stand, by the SHA-256 of their secrets."""
-    found = {}
+async def actors(conn: Connection) -> dict[bytes | Fingerprint, Actor]:
+    """The actors of all keys that stand, by the SHA-256 of their secrets, and by their certificates."""
+    found: dict[bytes | Fingerprint, Actor] = {}
     for number, row in enumerate(await fetch(conn, _ACTOR)):
         found[row[2]] = _actor(row)
+        if row[3]:
+            found[Fingerprint(row[3])] = found[row[2]]
         if number % _TURN == 0:
             await asyncio.sleep(0)
     return found
 
 
 _ACTOR = """
-SELECT k.pk, k.key_id, k.secret_hash, k.role, o.pk, o.identity, o.audience, home.pk, home.kind, home.above || home.pk,
-       home.code, home.frozen, o.jurisdiction,
+SELECT k.pk, k.key_id, k.secret_hash, k.certificate, k.role, o.pk, o.identity, o.audience, home.pk, home.kind,
+       home.above || home.pk, home.code, home.frozen, o.jurisdiction,
        ARRAY(SELECT m.audience FROM group_members m WHERE m.organization = o.pk)
   FROM keys k JOIN organizations o ON o.pk = k.organization
   JOIN audiences home ON home.pk = coalesce(o.jurisdiction, (SELECT pk FROM audiences WHERE kind = 'public'))
@@ -116,7 +122,7 @@ SELECT k.pk, k.key_id, k.secret_hash, k.role, o.pk, o.identity, o.audience, home
 
 
 def _actor(row: Sequence[Any]) -> Actor:
-    key, key_id, _, role_name, organization, identity, own, *home_columns, jurisdiction, group_list = row
+    key, key_id, _, _, role_name, organization, identity, own, *home_columns, jurisdiction, group_list = row
     role, groups = Role(role_name), frozenset(group_list)
     return Actor(
         key=key,
@@ -426,26 +432,49 @@ def _new_secret() -> tuple[str, str]:
 
 
 async def revoke_key(conn: Connection, key_id: str, actor_name: str, at: datetime) -> None:
-    """End a key; servers refuse it within two seconds. Raises NotFound where it does not stand."""
-    rows = await fetch(
-        conn,
-        "UPDATE keys SET revoked_at = %s WHERE key_id = %s AND revoked_at IS NULL RETURNING key_id",
-        (at, key_id),
-    )
-    if not rows:
-        raise NotFound(f"There is no key {key_id}, or it is revoked already; see isac keys list.")
+    """End a key and its certificate; servers refuse it within two seconds. Raises NotFound where it does not stand."""
+    await _change(conn, "UPDATE keys SET revoked_at = %s", at, key_id)
     await audit.record(conn, actor_name, "revoke key", key_id, "", at)
+
+
+async def change_certificate(
+    conn: Connection, key_id: str, certificate: Fingerprint | None, actor_name: str, at: datetime
+) -> None:
+    """Give a key this client certificate, or none; the one before counts no more within two seconds.
+
+    Raises NotFound where the key does not stand, Invalid where another key has the certificate.
+    """
+    taken = await fetch(
+        conn,
+        "SELECT key_id FROM keys WHERE certificate = %s AND revoked_at IS NULL AND key_id <> %s",
+        (certificate and certificate.sha256, key_id),
+    )
+    if taken:
+        other = taken[0][0]
+        raise Invalid(
+            f"Key {other} has this certificate. Take it away there: isac keys change {other} --no-certificate"
+        )
+    await _change(conn, "UPDATE keys SET certificate = %s", certificate and certificate.sha256, key_id)
+    what = certificate.sha256.hex() if certificate else "none"
+    await audit.record(conn, actor_name, "change certificate", key_id, f"SHA-256 {what}", at)
+
+
+async def _change(conn: Connection, update: LiteralString, value: object, key_id: str) -> None:
+    """Change a key that stands. Raises NotFound."""
+    where: LiteralString = " WHERE key_id = %s AND revoked_at IS NULL RETURNING key_id"
+    if not await fetch(conn, update + where, (value, key_id)):
+        raise NotFound(f"There is no key {key_id}, or it is revoked already; see isac keys list.")
 
 
 async def keys(conn: Connection) -> list[Key]:
     """All keys, in the order of their making."""
     rows = await fetch(
         conn,
-        """SELECT k.key_id, o.name, j.code, k.role, k.created_at, k.revoked_at
+        """SELECT k.key_id, o.name, j.code, k.role, k.created_at, k.revoked_at, k.certificate
            FROM keys k JOIN organizations o ON o.pk = k.organization
            LEFT JOIN jurisdictions j ON j.audience = o.jurisdiction ORDER BY k.pk""",
     )
-    return [Key(row[0], row[1], row[2], Role(row[3]), row[4], row[5]) for row in rows]
+    return [Key(row[0], row[1], row[2], Role(row[3]), row[4], row[5], row[6] and Fingerprint(row[6])) for row in rows]
 
 
 async def token_key(conn: Connection) -> bytes:

@@ -114,6 +114,9 @@ keys = Table(
     _must("role", Text),
     _must("created_at", _WHEN),
     Column("revoked_at", _WHEN),
+    # SHA-256 of a client certificate's DER: another way to prove that one is this key
+    Column("certificate", LargeBinary),
+    Index("keys_certificate", "certificate", unique=True, postgresql_where=text("revoked_at IS NULL")),
 )
 
 audit = Table(
