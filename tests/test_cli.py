@@ -379,9 +379,9 @@ def test_serving_tables_of_another_version_is_refused(isac: Terminal, postgres: 
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl to make a certificate with")
-def test_a_key_gets_a_certificate(isac: Terminal, people: dict[str, Person]) -> None:
+def test_a_key_gets_a_certificate_and_another_way_of_saying_nothing(isac: Terminal, people: dict[str, Person]) -> None:
     issued = Authority(isac.folder, "authority").issues("clerk", ends=timedelta(days=2))
-    made = isac("keys", "create", "elm county clerk", "--certificate", issued.file)
+    made = isac("keys", "create", "elm county clerk", "--certificate", issued.file, "--empty-objects")
     (row,) = csv.DictReader(io.StringIO(made.stdout))
 
     def line(key_id: str) -> str:
@@ -390,6 +390,7 @@ def test_a_key_gets_a_certificate(isac: Terminal, people: dict[str, Person]) -> 
 
     shown = issued.fingerprint.sha256.hex()
     assert shown in line(row["key_id"])
+    assert "empty objects" in line(row["key_id"])
 
     other = people["oak"].key_id
     taken = isac("keys", "change", other, "--certificate", issued.file)
@@ -398,8 +399,9 @@ def test_a_key_gets_a_certificate(isac: Terminal, people: dict[str, Person]) -> 
         f"error: Key {row['key_id']} has this certificate. Take it away there: isac keys change {row['key_id']} "
         "--no-certificate\n",
     )
-    assert isac("keys", "change", row["key_id"], "--no-certificate").returncode == 0
+    assert isac("keys", "change", row["key_id"], "--no-certificate", "--no-empty-objects").returncode == 0
     assert shown not in line(row["key_id"])
+    assert "empty objects" not in line(row["key_id"])
     assert isac("keys", "change", other, "--certificate", issued.file).stdout == f"{other} is changed.\n"
     assert shown in line(other)
 
@@ -407,7 +409,7 @@ def test_a_key_gets_a_certificate(isac: Terminal, people: dict[str, Person]) -> 
 def test_a_change_of_a_key_that_cannot_be_made(isac: Terminal, people: dict[str, Person]) -> None:
     nothing = isac("keys", "change", people["oak"].key_id)
     assert (nothing.returncode, nothing.stderr[:25]) == (2, "error: Say what to change")
-    assert isac("keys", "change", "nobodysx", "--no-certificate").stderr.startswith("error: There is no key nobodysx")
+    assert isac("keys", "change", "nobodysx", "--empty-objects").stderr.startswith("error: There is no key nobodysx")
     file = isac.file("key.pem", "nothing")
     wrong = isac("keys", "create", "elm county clerk", "--certificate", file)
     assert (wrong.returncode, wrong.stderr) == (

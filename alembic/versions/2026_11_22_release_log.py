@@ -79,7 +79,8 @@ CREATE TABLE keys (
   role text NOT NULL CHECK (role IN ('poller', 'submitter', 'analyst', 'admin', 'steward')),
   created_at timestamptz NOT NULL,
   revoked_at timestamptz,
-  certificate bytea
+  certificate bytea,
+  empty_objects boolean NOT NULL DEFAULT false
 );
 -- A certificate proves one key that stands; whose it was before may still be read.
 CREATE UNIQUE INDEX keys_certificate ON keys (certificate) WHERE revoked_at IS NULL;
@@ -375,7 +376,7 @@ GRANT INSERT ON audiences, jurisdictions, organizations, group_members, collecti
   objects, versions, grants, waiting, notices, held, pendings, polls, poll_workers TO isac_app;
 GRANT UPDATE (marked_at, ended_at) ON poll_workers TO isac_app;
 GRANT UPDATE ON jurisdictions, submissions TO isac_app;
-GRANT UPDATE (revoked_at, certificate) ON keys TO isac_app;
+GRANT UPDATE (revoked_at, certificate, empty_objects) ON keys TO isac_app;
 GRANT UPDATE (stix_id) ON objects TO isac_app;  -- never updated: FOR UPDATE asks for the right
 GRANT UPDATE (expired, deleted, publisher) ON versions TO isac_app;
 GRANT UPDATE (without) ON grants TO isac_app;

@@ -10,6 +10,7 @@ import csv
 import importlib.metadata
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
@@ -32,7 +33,7 @@ from isac.policy.actors import Actor, Fingerprint, Role
 from isac.serve import certificates
 from isac.stix.markings import TLP
 from isac.store import database, embedded, members, submissions
-from isac.store.database import Pool
+from isac.store.database import Connection, Pool
 
 if TYPE_CHECKING:
     from isac.ingest.feeds import Feed
@@ -76,6 +77,7 @@ KeyId = Annotated[str, typer.Argument(help="The key's id, the part after isac_."
 CertificateFile = Annotated[
     Path | None, typer.Option("--certificate", help="PEM file: a client certificate that proves this key, too.")
 ]
+_EMPTY_OBJECTS = 'Answer its quiet polls with {"objects":[]} instead of {}, for Elastic.'
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen and change nothing.")]
 
 
@@ -249,12 +251,13 @@ def create_key(
     organization: Annotated[str, typer.Argument(help="The organization's name.")],
     role: Annotated[Role, typer.Option(help="What it may do.")] = Role.POLLER,
     certificate: CertificateFile = None,
+    empty_objects: Annotated[bool | None, typer.Option("--empty-objects", help=_EMPTY_OBJECTS)] = None,
 ) -> None:
     """Make a key; its secret is shown once.
 
     Example: isac keys create "Example County Clerk" --role submitter
     """
-    given = _fingerprint(certificate)
+    changes = _Changes(_fingerprint(certificate), False, empty_objects)
 
     async def work(pool: Pool) -> list[members.NewKey]:
         async with pool.connection() as conn, conn.transaction():
@@ -262,8 +265,7 @@ def create_key(
             if pk is None:
                 raise NotFound(f"There is no organization {organization!r}. Add it: isac members import FILE")
             keys = await members.create_keys(conn, {pk: role}, OPERATOR, times.now())
-            if given:
-                await members.change_certificate(conn, keys[0].key_id, given, OPERATOR, times.now())
+            await changes.make(conn, keys[0].key_id)
             return keys
 
     _print_keys(_with_database(work))
@@ -274,18 +276,23 @@ def change_key(
     key_id: KeyId,
     certificate: CertificateFile = None,
     no_certificate: Annotated[bool, typer.Option("--no-certificate", help="Take its certificate away.")] = False,
+    empty_objects: Annotated[
+        bool | None, typer.Option("--empty-objects/--no-empty-objects", help=_EMPTY_OBJECTS)
+    ] = None,
 ) -> None:
-    """Give a key a client certificate, or take it away; servers know it within two seconds.
+    """Give a key a client certificate or take it away, or change how its quiet polls are answered.
+
+    Servers know it within two seconds.
 
     Example: isac keys change 4kq7xw2m --certificate clerk.pem
     """
-    given = _fingerprint(certificate)
-    if bool(given) == no_certificate:
-        raise Invalid("Say what to change: --certificate FILE or --no-certificate.")
+    changes = _Changes(_fingerprint(certificate), no_certificate, empty_objects)
+    if changes == _NO_CHANGES or (certificate and no_certificate):
+        raise Invalid("Say what to change: --certificate FILE or --no-certificate, --[no-]empty-objects.")
 
     async def work(pool: Pool) -> None:
         async with pool.connection() as conn, conn.transaction():
-            await members.change_certificate(conn, key_id, given, OPERATOR, times.now())
+            await changes.make(conn, key_id)
 
     _with_database(work)
     out.print(f"{key_id} is changed.")
@@ -317,7 +324,7 @@ def list_keys() -> None:
         async with pool.connection() as conn:
             return await members.keys(conn)
 
-    table = Table("key id", "organization", "jurisdiction", "role", "made", "revoked", "certificate", box=None)
+    table = Table("key id", "organization", "jurisdiction", "role", "made", "revoked", "certificate", "quiet", box=None)
     for key in _with_database(work):
         table.add_row(
             key.key_id,
@@ -327,6 +334,7 @@ def list_keys() -> None:
             f"{key.created_at:%Y-%m-%d}",
             f"{key.revoked_at:%Y-%m-%d}" if key.revoked_at else "",
             key.certificate.sha256.hex() if key.certificate else "",
+            "empty objects" if key.empty_objects else "",
         )
     out.print(table)
 
@@ -428,6 +436,24 @@ def build_schemas(folder: Annotated[Path, typer.Argument(help="The folder schema
 
 
 # ------------------------------------------------------------------------------------------------------------- details
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """What to change of a key; None leaves a thing as it is."""
+
+    certificate: Fingerprint | None
+    no_certificate: bool
+    empty_objects: bool | None
+
+    async def make(self, conn: Connection, key_id: str) -> None:
+        if self.certificate or self.no_certificate:
+            await members.change_certificate(conn, key_id, self.certificate, OPERATOR, times.now())
+        if self.empty_objects is not None:
+            await members.change_empty_objects(conn, key_id, self.empty_objects, OPERATOR, times.now())
+
+
+_NO_CHANGES = _Changes(None, False, None)
 
 
 def _fingerprint(file: Path | None) -> Fingerprint | None:

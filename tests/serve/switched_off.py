@@ -2,7 +2,7 @@
 
 ACCESS, FAST, QUERIES, TAXII, WIRE = (f"isac.serve.{room}" for room in ("access", "fast", "queries", "taxii", "wire"))
 CONNECTIONS = "isac.serve.connections"
-CERTIFICATES = "test_certificates.py::"
+CERTIFICATES, FASTER = (f"test_{rest}.py::" for rest in ("certificates", "fast"))
 OBJECTS, MEMBERS, SUBMISSIONS = (f"isac.store.{room}" for room in ("objects", "members", "submissions"))
 ANSWERS, FILTERS, DEEDS = (f"test_conformance{rest}.py::" for rest in ("", "_filters", "_objects"))
 SERVER, READING, WRITING = (f"test_taxii{rest}.py::" for rest in ("", "_reading", "_writing"))
@@ -74,6 +74,13 @@ MUTATIONS = [
         "found[Fingerprint(row[3])]",
         "found[row[3]]",
         CERTIFICATES + "test_t10_what_is_public_of_a_certificate_is_never_a_secret",
+    ),
+    (
+        "L-9",
+        FAST,
+        "_empty(date, empty_objects=True) if asking.empty_objects else",
+        "",
+        FASTER + "test_l9_c_ela_5_a_quiet_poll_of_one_key_lists_no_objects_and_nobody_else_s_does",
     ),
     (
         "T-2",
@@ -401,8 +408,8 @@ MUTATIONS = [
     (
         "T-70",
         WIRE,
-        'return _paged(b"{}", dates)',
-        """return _paged(b'{"objects":[]}', dates)""",
+        'if empty_objects else b"{}"',
+        """if empty_objects else b'{"objects":[]}'""",
         READING + "test_t70_nothing_found_is_an_empty_envelope",
     ),
     (

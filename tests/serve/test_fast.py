@@ -14,6 +14,7 @@ from typing import Any
 import httpx2
 import psycopg
 import pytest
+import uvloop
 from starlette.types import Receive, Scope, Send
 from tests.clients.writers import Journal, Member, Stewards
 from tests.conftest import Person, Running, copied, serving
@@ -22,7 +23,7 @@ from tests.serve.conftest import TAXII, Asking, is_error, mutex, tool, versions_
 from isac import times
 from isac.serve import fast as fast_module
 from isac.serve import pages
-from isac.store import facts, members
+from isac.store import database, facts, members
 from isac.store import follower as follower_module
 
 #: headers that say when, not what
@@ -197,6 +198,57 @@ def test_a_full_page_stays_until_a_row_of_it_ends(both: Both, people: dict[str, 
     assert (page(), both.whole) == (first, before)
     clerk.request("DELETE", f"objects/{one['id']}/")
     assert page() != first
+
+
+@pytest.mark.taxii("L-9")
+def test_l9_c_ela_5_a_quiet_poll_of_one_key_lists_no_objects_and_nobody_else_s_does(
+    both: Both, people: dict[str, Person]
+) -> None:
+    """Elastic reads `body.objects` without looking whether it is there; the standard leaves an empty list out (§2)."""
+    elastic, other = people["franklin"], people["franklin_submitter"]
+    clerk = both.clerk(other)
+    own = f"{clerk.shelf}objects/"
+    remote: dict[str, Any] = {"match[type]": "malware"}
+
+    def switch(wanted: bool) -> None:
+        async def at_once() -> None:
+            async with database.pool(both.url, size=1) as pool, pool.connection() as conn:
+                await members.change_empty_objects(conn, elastic.key_id, wanted, "test", times.now())
+
+        uvloop.run(at_once())
+        until = time.monotonic() + 2
+        for base in (both.base, both.whole_base):
+            while (both.ask(base, elastic, own, remote)[2] == b"{}") == wanted:
+                assert time.monotonic() < until
+
+    def say(person: Person, path: str, query: dict[str, Any]) -> bytes:
+        status, headers, content = both.agree(person, path, query)
+        assert status == 200
+        assert len(content) > 20 or "etag" not in headers
+        return bytes(content)
+
+    assert say(elastic, own, {}) == say(other, own, {}) == b"{}"
+    switch(True)
+    assert (say(elastic, own, {}), say(other, own, {})) == (b'{"objects":[]}', b"{}")
+    clerk.add(tool())
+    clerk.add(tool())
+    both.settled()
+    first, last = (record["date_added"] for record in clerk.objects("manifest/"))
+    quiet: list[dict[str, Any]] = [{"added_after": last}, {"added_after": first, "match[type]": "malware"}]
+    before = both.whole
+    for query in (*quiet, *quiet):  # in turns, so that each could meet what the other was given
+        assert say(elastic, own, query) == b'{"objects":[]}'
+        assert say(other, own, query) == b"{}"
+    assert both.whole == before, "all this is answered from memory"
+    assert (say(elastic, own, remote), say(other, own, remote)) == (b'{"objects":[]}', b"{}")
+    assert say(elastic, own, {}) == say(other, own, {})
+    one = clerk.objects()[0]["id"]
+    for rest in ("manifest/", f"objects/{one}/", f"objects/{one}/versions/"):
+        nothing = {"match[spec_version]": "2.0"}
+        assert say(elastic, clerk.shelf + rest, nothing) == say(other, clerk.shelf + rest, nothing) == b"{}"
+    switch(False)
+    for query in (*quiet, remote):
+        assert say(elastic, own, query) == b"{}"
 
 
 @pytest.mark.taxii("L-18")

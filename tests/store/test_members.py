@@ -397,6 +397,8 @@ def test_what_changes_of_a_key_is_in_the_audit_and_nothing_of_it_where_it_does_n
             for key in (key_id, gone):
                 with contextlib.suppress(NotFound):
                     await members.change_certificate(conn, key, certificates[key], "somebody", now)
+                with contextlib.suppress(NotFound):
+                    await members.change_empty_objects(conn, key, True, "somebody", now)
             await members.change_certificate(conn, key_id, None, "somebody", now)
             assert await members.actor(conn, certificates[key_id]) is None
             return await facts.fetch(
@@ -405,5 +407,6 @@ def test_what_changes_of_a_key_is_in_the_audit_and_nothing_of_it_where_it_does_n
 
     assert run(work()) == [
         ("change certificate", key_id, f"SHA-256 {'01' * 32}"),
+        ("change empty objects", key_id, "on"),
         ("change certificate", key_id, "SHA-256 none"),
     ]

@@ -80,6 +80,8 @@ class Actor:
     #: audiences of the groups that it is a member of
     groups: frozenset[int]
     scope: Scope
+    #: its product reads an empty answer only as an empty list of objects (L-9)
+    empty_objects: bool = False
 
 
 def scope_of(role: Role, home: Audience | None, groups: frozenset[int], own: int) -> Scope:

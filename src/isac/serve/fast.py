@@ -177,7 +177,7 @@ class Fast:
         if newest is None or newest <= after:
             if newest is None and after > follower.passed:
                 return None  # the whole way names its own time then
-            nothing = _nothing(newest or (after if after > BEGINNING else None))
+            nothing = _nothing(meaning.asking, newest or (after if after > BEGINNING else None))
             meaning.at, meaning.answer = follower.at, lambda: nothing
             return nothing
         now = Stamp(follower.era, follower.put(meaning.audiences), follower.ended(meaning.audiences))
@@ -195,7 +195,7 @@ class Fast:
             return None
         rows = here.follower.after(meaning.audiences, after, query.types, query.limit + 1)
         if not rows:
-            return _nothing(min(after, newest))
+            return _nothing(meaning.asking, min(after, newest))
         if max(len(row.raw) for row in rows) > MAX_BYTES // query.limit:
             return None
         more = len(rows) > query.limit
@@ -218,10 +218,18 @@ class Fast:
         return found.packed or found
 
 
-@functools.lru_cache(maxsize=2048)
-def _nothing(date: datetime | None) -> Answer:
-    response = wire.envelope(Page([], None, None, False), None, (date, date) if date else None)
+def _nothing(asking: Actor, date: datetime | None) -> Answer:
+    # The one answer that is not the same for all is made anew each time; nobody else can meet it (L-9).
+    return _empty(date, empty_objects=True) if asking.empty_objects else _kept_empty(date)
+
+
+def _empty(date: datetime | None, *, empty_objects: bool = False) -> Answer:
+    dates = (date, date) if date else None
+    response = wire.envelope(Page([], None, None, False), None, dates, empty_objects=empty_objects)
     return answer(response.raw_headers, bytes(response.body))
+
+
+_kept_empty = functools.lru_cache(maxsize=2048)(_empty)
 
 
 def _is_ours(versions: Sequence[str] | None) -> bool:

@@ -114,7 +114,9 @@ async def get_objects(anyone: Anyone, collection: str, asked: ObjectsQuery, db: 
     page, dates = await _dated(objects.page, db, shelf, query)
     # A version becomes the first one when older ones are deleted.
     tagged = not query.versions.first
-    response = wire.envelope(page, here.tokens.next(shelf.pk, query, page), dates, tagged=tagged)
+    response = wire.envelope(
+        page, here.tokens.next(shelf.pk, query, page), dates, tagged=tagged, empty_objects=anyone.empty_objects
+    )
     given = _recorded(here, anyone, shelf, query, page)
     if given:
         kept = answer(response.raw_headers, bytes(response.body), served=given)

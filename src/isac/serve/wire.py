@@ -179,14 +179,18 @@ def nothing() -> Response:
     return Response(b"", media_type=TAXII)
 
 
-def envelope(page: Page, next: str | None, dates: Dates, *, tagged: bool = True) -> Response:
+def envelope(
+    page: Page, next: str | None, dates: Dates, *, tagged: bool = True, empty_objects: bool = False
+) -> Response:
     """Objects as their bytes came: joined, never read and written again (§3.7; empty: `{}`).
+
+    `empty_objects`, for products that read nothing else: an empty one is `{"objects":[]}` (L-9).
 
     `tagged`, where rows can leave the page's view but none can enter it below its last date: then that date and the
     number of rows tell whether anything changed, and are the ETag.
     """
     if not page.objects:
-        return _paged(b"{}", dates)
+        return _paged(b'{"objects":[]}' if empty_objects else b"{}", dates)
     more = b'"more":true,"next":"%b",' % next.encode() if next else b""
     response = _paged(b'{%b"objects":[%b]}' % (more, b",".join(page.objects)), dates)
     response.headers["Vary"] = "Accept-Encoding"

@@ -59,6 +59,8 @@ class Key:
     created_at: datetime
     revoked_at: datetime | None
     certificate: Fingerprint | None
+    #: see `Actor.empty_objects`
+    empty_objects: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ async def actors(conn: Connection) -> dict[bytes | Fingerprint, Actor]:
 _ACTOR = """
 SELECT k.pk, k.key_id, k.secret_hash, k.certificate, k.role, o.pk, o.identity, o.audience, home.pk, home.kind,
        home.above || home.pk, home.code, home.frozen, o.jurisdiction,
-       ARRAY(SELECT m.audience FROM group_members m WHERE m.organization = o.pk)
+       ARRAY(SELECT m.audience FROM group_members m WHERE m.organization = o.pk), k.empty_objects
   FROM keys k JOIN organizations o ON o.pk = k.organization
   JOIN audiences home ON home.pk = coalesce(o.jurisdiction, (SELECT pk FROM audiences WHERE kind = 'public'))
  WHERE k.revoked_at IS NULL
@@ -122,7 +124,7 @@ SELECT k.pk, k.key_id, k.secret_hash, k.certificate, k.role, o.pk, o.identity, o
 
 
 def _actor(row: Sequence[Any]) -> Actor:
-    key, key_id, _, _, role_name, organization, identity, own, *home_columns, jurisdiction, group_list = row
+    key, key_id, _, _, role_name, organization, identity, own, *home_columns, jurisdiction, group_list, listed = row
     role, groups = Role(role_name), frozenset(group_list)
     return Actor(
         key=key,
@@ -134,6 +136,7 @@ def _actor(row: Sequence[Any]) -> Actor:
         own=own,
         groups=groups,
         scope=scope_of(role, audience_of(home_columns), groups, own),
+        empty_objects=listed,
     )
 
 
@@ -459,6 +462,12 @@ async def change_certificate(
     await audit.record(conn, actor_name, "change certificate", key_id, f"SHA-256 {what}", at)
 
 
+async def change_empty_objects(conn: Connection, key_id: str, wanted: bool, actor_name: str, at: datetime) -> None:
+    """Let a key's quiet polls be answered with an empty list of objects, or not (L-9). Raises NotFound."""
+    await _change(conn, "UPDATE keys SET empty_objects = %s", wanted, key_id)
+    await audit.record(conn, actor_name, "change empty objects", key_id, "on" if wanted else "off", at)
+
+
 async def _change(conn: Connection, update: LiteralString, value: object, key_id: str) -> None:
     """Change a key that stands. Raises NotFound."""
     where: LiteralString = " WHERE key_id = %s AND revoked_at IS NULL RETURNING key_id"
@@ -470,11 +479,15 @@ async def keys(conn: Connection) -> list[Key]:
     """All keys, in the order of their making."""
     rows = await fetch(
         conn,
-        """SELECT k.key_id, o.name, j.code, k.role, k.created_at, k.revoked_at, k.certificate
+        """SELECT k.key_id, o.name, j.code, k.role, k.created_at, k.revoked_at, k.certificate,
+                  k.empty_objects
            FROM keys k JOIN organizations o ON o.pk = k.organization
            LEFT JOIN jurisdictions j ON j.audience = o.jurisdiction ORDER BY k.pk""",
     )
-    return [Key(row[0], row[1], row[2], Role(row[3]), row[4], row[5], row[6] and Fingerprint(row[6])) for row in rows]
+    return [
+        Key(row[0], row[1], row[2], Role(row[3]), row[4], row[5], row[6] and Fingerprint(row[6]), row[7])
+        for row in rows
+    ]
 
 
 async def token_key(conn: Connection) -> bytes:

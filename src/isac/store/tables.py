@@ -116,6 +116,8 @@ keys = Table(
     Column("revoked_at", _WHEN),
     # SHA-256 of a client certificate's DER: another way to prove that one is this key
     Column("certificate", LargeBinary),
+    # its product wants an empty list of objects where there is nothing
+    _must("empty_objects", Boolean, server_default=text("false")),
     Index("keys_certificate", "certificate", unique=True, postgresql_where=text("revoked_at IS NULL")),
 )
 
