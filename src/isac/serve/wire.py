@@ -264,7 +264,8 @@ def status(found: Status, status: int = 200) -> Response:
 async def render(request: Request, error: Exception) -> Response:
     """Any error of the application as the TAXII error resource."""
     actor = getattr(request.state, "actor", None)
-    keyless = "authorization" not in request.headers and certificates.of_request(request.scope) is None
+    brought = ("authorization", "x-api-key")
+    keyless = not any(name in request.headers for name in brought) and certificates.of_request(request.scope) is None
     return error_answer(error, request.state.request_id, request.method, request.scope["path"], actor, keyless)
 
 
