@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import orjson
 import psutil  # type: ignore[import-untyped]
 
-from bench import clients, depth, members, opentaxii, peers, postgres, reading, stix
+from bench import clients, depth, members, merged, opentaxii, peers, postgres, reading, stix
 from bench.clients import Rate, Recorded, Target
 from bench.table import Figure, Single, Tables
 
@@ -117,6 +117,10 @@ def main() -> None:
             members.measure(run.tables, folder, say, quick=arguments.quick)
         except (RuntimeError, ExceptionGroup) as error:
             say(f"members: {error!r}")
+        try:
+            merged.measure(run.tables, say, folder, run.span)
+        except RuntimeError as error:
+            say(f"increments of three audiences: {error}")
         if arguments.quick:
             say(f"OpenTAXII {opentaxii.VERSION}: left out (--quick)")
         else:
