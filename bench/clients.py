@@ -217,7 +217,7 @@ def rate(
 
 
 def has_wrk() -> bool:
-    """Is wrk installed? Our own client takes several times its processor time for an answer."""
+    """Is wrk installed? Our own client takes more processor time for an answer."""
     return shutil.which("wrk") is not None
 
 

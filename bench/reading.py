@@ -57,7 +57,7 @@ def asked(target: Target, pages: Sequence[Page]) -> list[Page]:
 
 def by_whom() -> str:
     """Who reads, for the note of a row."""
-    return "wrk" if clients.has_wrk() else "wrk is not installed: by our own client, which takes more of the cores"
+    return "wrk" if clients.has_wrk() else "wrk is not installed: our own client, which costs more"
 
 
 def in_postgres(shelf: Shelf, pages: Sequence[Page]) -> float:
