@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import orjson
 import psutil  # type: ignore[import-untyped]
 
-from bench import clients, depth, members, opentaxii, peers, postgres, stix
+from bench import clients, depth, members, merged, opentaxii, peers, postgres, reading, stix
 from bench.clients import Rate, Recorded, Target
 from bench.table import Figure, Single, Tables
 
@@ -117,6 +117,10 @@ def main() -> None:
             members.measure(run.tables, folder, say, quick=arguments.quick)
         except (RuntimeError, ExceptionGroup) as error:
             say(f"members: {error!r}")
+        try:
+            merged.measure(run.tables, say, folder, run.span)
+        except RuntimeError as error:
+            say(f"increments of three audiences: {error}")
         if arguments.quick:
             say(f"OpenTAXII {opentaxii.VERSION}: left out (--quick)")
         else:
@@ -259,7 +263,7 @@ def _ingest(run: Run, members: Sequence[bytes]) -> float:
 
 def reads(run: Run) -> None:
     """Full poll and rates, each beside the bare app with the same bytes; then what medallion needs for the same."""
-    own = run.sandbox.target("COLLECTION")
+    own, variables = run.sandbox.target("COLLECTION"), run.sandbox.variables
     questions = _questions(run.size)
     kept = [*questions, *_kept(own)]
     recorded = clients.poll(own, 1000, keep=True)
@@ -267,15 +271,16 @@ def reads(run: Run) -> None:
         raise RuntimeError(f"{recorded.objects} objects came back of {run.size}")
     answers = {f"/objects/?{query}": answer for query, answer in recorded.answers.items()} | _record(own, kept)
     peers.keep(answers, run.folder / "answers")
-    with peers.bare(run.folder / "answers", peers.free_port()) as bare:
+    with peers.bare(run.folder / "answers", peers.free_port()) as app:
+        bare = app.sending(own.headers)  # both get the same requests
         _full_poll(run, own, bare)
         run.memory.append(run.sandbox.memory())
         for question in kept:
             _rate(run, question, own, bare)
         singles = _singles(own, questions)
-    _packed(run, own)
+        shelf = reading.Shelf(own, bare, variables["DATABASE_URL"], variables["COLLECTION"], run.size)
+        reading.measure(run.tables, say, shelf, run.span)
     _basic(run, own)
-    _rows(run)
     with_medallion(run, singles)
 
 
@@ -323,14 +328,15 @@ def _full_poll(run: Run, own: Target, bare: Target) -> None:
         say(f"full poll: {mine[-1]:.2f} s; bare app: {theirs[-1]:.2f} s")
     run.polled = run.size / statistics.median(mine)
     fastest = run.size / statistics.median(theirs)
-    run.tables.add(Figure("full poll, limit=1000, objects/s", run.size, run.polled, "bare app", fastest, 0.4))
+    name = "full poll, limit=1000, parsed by our own client, objects/s"
+    run.tables.add(Figure(name, run.size, run.polled, "bare app", fastest, 0.4))
 
 
 def _rate(run: Run, question: Question, own: Target, bare: Target) -> None:
     mine: list[Rate] = []
     theirs: list[Rate] = []
     for _ in range(RUNS):
-        for side, rates in ((own, mine), (Target(bare.port, question.shelf, {}), theirs)):
+        for side, rates in ((own, mine), (Target(bare.port, question.shelf, own.headers), theirs)):
             target = side.sending(question.headers)
             paths = [target.get(**query) for query in question.queries]
             rates.append(clients.rate(target, paths, question.connections, run.span))
@@ -339,18 +345,6 @@ def _rate(run: Run, question: Question, own: Target, bare: Target) -> None:
     say(f"{question.name}: {ours:,.0f}/s, p99 {slow:.1f} ms; bare app: {fastest:,.0f}/s")
     name = f"{question.name}, {question.connections} connections, requests/s"
     run.tables.add(Figure(name, run.size, ours, "bare app", fastest, question.target, note=f"p99 {slow:.0f} ms"))
-
-
-def _packed(run: Run, own: Target) -> None:
-    """The full poll with gzip beside the one without."""
-    mine: list[float] = []
-    plain: list[float] = []
-    while len(mine) < RUNS:
-        mine.append(clients.poll(own.sending({"Accept-Encoding": "gzip"}), 1000).seconds)
-        plain.append(clients.poll(own, 1000).seconds)
-    ours, beside = (run.size / statistics.median(times) for times in (mine, plain))
-    say(f"full poll with gzip: {ours:,.0f}/s; without: {beside:,.0f}/s")
-    run.tables.add(Figure("full poll with gzip, objects/s", run.size, ours, "without gzip", beside, 0.5))
 
 
 def _basic(run: Run, own: Target) -> None:
@@ -365,26 +359,6 @@ def _basic(run: Run, own: Target) -> None:
     ours, beside = map(statistics.median, rates)
     say(f"quiet poll with Basic: {ours:,.0f}/s; with Bearer: {beside:,.0f}/s")
     run.tables.add(Figure("quiet poll with HTTP Basic, requests/s", run.size, ours, "Bearer", beside, 0.97))
-
-
-def _rows(run: Run) -> None:
-    """All rows by the statement of a page, in PostgreSQL alone, and by COPY."""
-    url, collection = run.sandbox.variables["DATABASE_URL"], run.sandbox.variables["COLLECTION"]
-    walks: list[float] = []
-    copies: list[float] = []
-    while len(walks) < RUNS:
-        for measured, times in (
-            (postgres.walk(url, collection, 1000), walks),
-            (postgres.copy_out(url, collection), copies),
-        ):
-            if measured[0] != run.size:
-                raise RuntimeError(f"{measured[0]} rows were read of {run.size}")
-            times.append(measured[1])
-    ours, beside = (run.size / statistics.median(times) for times in (walks, copies))
-    say(f"pages by SQL alone: {ours:,.0f} rows/s; COPY: {beside:,.0f}; through HTTP: {run.polled:,.0f}")
-    name = "pages of 1,000 one after the other, SQL alone, rows/s"
-    run.tables.add(Figure(name, run.size, ours, "COPY … TO STDOUT", beside, 0.6))
-    run.tables.add(Figure("full poll, the same through HTTP", run.size, run.polled, "COPY … TO STDOUT", beside, 0.4))
 
 
 def _singles(own: Target, questions: Sequence[Question]) -> dict[str, float]:

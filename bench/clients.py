@@ -52,6 +52,9 @@ class Rate:
     per_second: float
     p50: float
     p99: float
+    #: how many answers, and the bytes that came, be they of an answer that was not complete when time was over
+    answers: int = 0
+    received: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,14 +66,27 @@ class Recorded:
     body: bytes
 
 
+@dataclass(frozen=True)
+class Page:
+    """A page of a collection: how it is asked for, its objects, and the bytes of the answer's body as it comes."""
+
+    path: str
+    objects: int
+    size: int
+
+
 @dataclass
 class Poll:
     """A collection read from its first page to its last."""
 
     seconds: float
-    objects: int
+    pages: list[Page]
     #: what was answered to which query string
     answers: dict[str, Recorded] = field(default_factory=dict)
+
+    @property
+    def objects(self) -> int:
+        return sum(page.objects for page in self.pages)
 
 
 def basic(user: str, password: str) -> dict[str, str]:
@@ -150,21 +166,22 @@ def poll(target: Target, limit: int, keep: bool = False) -> Poll:
     client = Client(target)
     query: dict[str, object] = {"limit": limit}
     answers: dict[str, Recorded] = {}
-    found, more = 0, True
+    pages: list[Page] = []
+    more = True
     began = time.perf_counter()
     while more:
         path = target.get(**query)
         answer = client.record(path)
         packed = ("content-encoding", "gzip") in answer.headers
         page = orjson.loads(zlib.decompress(answer.body, wbits=31) if packed else answer.body)
-        found += len(page.get("objects", ()))
+        pages.append(Page(path, len(page.get("objects", ())), len(answer.body)))
         more = page.get("more", False)
         query["next"] = page.get("next")
         if keep:
             answers[path.partition("?")[2]] = answer
     seconds = time.perf_counter() - began
     client.close()
-    return Poll(seconds, found, answers)
+    return Poll(seconds, pages, answers)
 
 
 def one_by_one(target: Target, paths: Sequence[str], runs: int, seconds: float) -> Rate:
@@ -186,13 +203,48 @@ def one_by_one(target: Target, paths: Sequence[str], runs: int, seconds: float) 
 # -------------------------------------------------------------------------------------------------------- many at once
 
 
-def rate(target: Target, paths: Sequence[str], connections: int, seconds: float) -> Rate:
-    """How many answers a second so many connections get; each asks anew as soon as it has its answer."""
-    if shutil.which("wrk"):
-        return _wrk(target, paths, connections, seconds)
-    return uvloop.run(_rate(target, paths, connections, seconds))
+def rate(
+    target: Target, paths: Sequence[str], connections: int, seconds: float, keys: Sequence[str] | None = None
+) -> Rate:
+    """How many answers a second so many connections get; each asks anew as soon as it has its answer.
+
+    The paths are asked for in their order, again and again; with `keys` each under an Authorization of its own.
+    """
+    asked = list(zip(paths, keys, strict=True)) if keys else [(path, "") for path in paths]
+    if has_wrk():
+        return _wrk(target, asked, connections, seconds)
+    return uvloop.run(_rate(target, asked, connections, seconds))
 
 
+def has_wrk() -> bool:
+    """Is wrk installed? Our own client takes more processor time for an answer."""
+    return shutil.which("wrk") is not None
+
+
+def read(target: Target, pages: Sequence[Page], connections: int, seconds: float) -> float:
+    """Objects a second of whole pages, which are asked for in their order, again and again, and not parsed."""
+    return objects_in(rate(target, [page.path for page in pages], connections, seconds), pages, connections)
+
+
+def objects_in(told: Rate, pages: Sequence[Page], connections: int) -> float:
+    """Objects a second in the answers. Raises RuntimeError where they do not have as many bytes as the pages."""
+    check(told, [page.size for page in pages], connections)
+    rounds, rest = divmod(told.answers, len(pages))
+    objects = rounds * sum(page.objects for page in pages) + sum(page.objects for page in pages[:rest])
+    return objects * told.per_second / told.answers
+
+
+def check(told: Rate, sizes: Sequence[int], connections: int) -> None:
+    """Raise RuntimeError where the bytes that came are not those of the bodies, asked for in turns, and their heads."""
+    rounds, rest = divmod(told.answers, len(sizes))
+    bodies = rounds * sum(sizes) + sum(sizes[:rest])
+    under_way = connections * (max(sizes) + _HEAD)
+    if not bodies - under_way <= told.received <= bodies + told.answers * _HEAD + under_way:
+        raise RuntimeError(f"{told.received:,} bytes came in {told.answers:,} answers instead of {bodies:,}")
+
+
+#: bytes that the head of an answer has at most
+_HEAD = 1000
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
 
@@ -208,12 +260,14 @@ class _Line(asyncio.Protocol):
         self._missing = 0
         self._began = 0.0
         self.times: list[float] = []
+        self.received = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by name
         self._ask()
 
     def data_received(self, data: bytes) -> None:
+        self.received += len(data)
         if self._missing:
             self._missing -= len(data)
         else:
@@ -252,11 +306,10 @@ class _Line(asyncio.Protocol):
             self._transport.close()
 
 
-async def _rate(target: Target, paths: Sequence[str], connections: int, seconds: float) -> Rate:
+async def _rate(target: Target, asked: Sequence[tuple[str, str]], connections: int, seconds: float) -> Rate:
     loop = asyncio.get_running_loop()
     said = {"Host": f"127.0.0.1:{target.port}", "Accept": TAXII, **target.headers}
-    head = "".join(f"{name}: {text}\r\n" for name, text in said.items())
-    requests = [f"GET {path} HTTP/1.1\r\n{head}\r\n".encode() for path in paths]
+    requests = [request(path, said | ({"Authorization": key} if key else {})) for path, key in asked]
     began = time.perf_counter()
     ends: list[asyncio.Future[None]] = [loop.create_future() for _ in range(connections)]
     lines = [_Line(requests, number, connections, began + seconds, end) for number, end in enumerate(ends)]
@@ -266,39 +319,54 @@ async def _rate(target: Target, paths: Sequence[str], connections: int, seconds:
         await asyncio.gather(*ends)
     took = time.perf_counter() - began
     times = sorted(spent for line in lines for spent in line.times)
-    return Rate(len(times) / took, _part(times, 0.5), _part(times, 0.99))
+    received = sum(line.received for line in lines)
+    return Rate(len(times) / took, _part(times, 0.5), _part(times, 0.99), len(times), received)
+
+
+def request(path: str, headers: Mapping[str, str]) -> bytes:
+    """A GET as it travels."""
+    head = "".join(f"{name}: {text}\r\n" for name, text in headers.items())
+    return f"GET {path} HTTP/1.1\r\n{head}\r\n".encode()
 
 
 def _part(times: Sequence[float], share: float) -> float:
     return times[min(len(times) - 1, int(len(times) * share))] * 1000
 
 
+# wrk asks once for itself, before it begins: so the first request that is sent is the first of the list.
 _SCRIPT = """
-local requests, at = {}, 0
+local requests, at = {}, -1
 function init(arguments)
-  for path in io.lines(arguments[1]) do requests[#requests + 1] = wrk.format("GET", path) end
+  for line in io.lines(arguments[1]) do
+    local path, key = line:match("^(%S+) ?(.*)$")
+    local headers = {}
+    for name, text in pairs(wrk.headers) do headers[name] = text end
+    if key ~= "" then headers["Authorization"] = key end
+    requests[#requests + 1] = wrk.format("GET", path, headers)
+  end
 end
 function request() at = at % #requests + 1; return requests[at] end
 function done(summary, latency)
   local bad = summary.errors
-  print(string.format("counted %d %d %d %d %d", summary.requests, summary.duration,
-    bad.connect + bad.read + bad.write + bad.status + bad.timeout, latency:percentile(50), latency:percentile(99)))
+  print(string.format("counted %d %d %d %d %d %.0f", summary.requests, summary.duration,
+    bad.connect + bad.read + bad.write + bad.status + bad.timeout, latency:percentile(50), latency:percentile(99),
+    summary.bytes))
 end
 """
 
 
-def _wrk(target: Target, paths: Sequence[str], connections: int, seconds: float) -> Rate:
+def _wrk(target: Target, asked: Sequence[tuple[str, str]], connections: int, seconds: float) -> Rate:
     with tempfile.TemporaryDirectory() as folder:
-        script, asked = Path(folder, "ask.lua"), Path(folder, "paths")
+        script, lines = Path(folder, "ask.lua"), Path(folder, "asked")
         script.write_text(_SCRIPT, encoding="utf-8")
-        asked.write_text("".join(f"{path}\n" for path in paths), encoding="utf-8")
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", str(script)]
+        lines.write_text("".join(f"{path} {key}\n" for path, key in asked), encoding="utf-8")
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", f"--timeout={PATIENCE}s"]
         for name, text in {"Accept": TAXII, **target.headers}.items():
             command += ["-H", f"{name}: {text}"]
-        command += [f"http://127.0.0.1:{target.port}/", "--", str(asked)]
+        command += ["-s", str(script), f"http://127.0.0.1:{target.port}/", "--", str(lines)]
         told = subprocess.run(command, capture_output=True, text=True, timeout=seconds + PATIENCE, check=True).stdout
-    counted = re.search(r"^counted (\d+) (\d+) (\d+) (\d+) (\d+)$", told, re.MULTILINE)
-    if counted is None or int(counted[3]):
+    counted = re.search(r"^counted (\d+) (\d+) (\d+) (\d+) (\d+) (\d+)$", told, re.MULTILINE)
+    if counted is None or int(counted[3]) or not int(counted[1]):
         raise RuntimeError(f"wrk: {told[-500:]}")
-    answers, micros, _, p50, p99 = map(int, counted.groups())
-    return Rate(answers / (micros / 1e6), p50 / 1000, p99 / 1000)
+    answers, micros, _, p50, p99, received = map(int, counted.groups())
+    return Rate(answers / (micros / 1e6), p50 / 1000, p99 / 1000, answers, received)

@@ -4,6 +4,7 @@ As its documentation runs it; of its two databases the one that answers faster.
 """
 
 import asyncio
+import itertools
 import statistics
 import subprocess
 import sys
@@ -15,13 +16,15 @@ from pathlib import Path
 
 import uvloop
 
-from bench import clients, peers, stix
-from bench.clients import PATIENCE, TAXII, Target
+from bench import clients, peers, reading, stix
+from bench.clients import PATIENCE, TAXII, Rate, Target
 from bench.table import Figure, Tables
 
 VERSION = "0.10.0b1"
 SIZE = 10_000
 RUNS = 3
+#: seconds of one full read at least: it takes OpenTAXII that long to come to its last pages
+FULL = 6.0
 #: connections at once
 POLLERS, READERS = 64, 16
 BESIDE = f"OpenTAXII {VERSION}, SQLite"
@@ -83,17 +86,7 @@ def measure(tables: Tables, say: Callable[[str], None], folder: Path, own: Targe
 
 
 def _reads(tables: Tables, say: Callable[[str], None], own: Target, peer: Target, span: float) -> None:
-    mine: list[float] = []
-    theirs: list[float] = []
-    while len(mine) < RUNS:
-        for target, times in ((own, mine), (peer, theirs)):
-            read = clients.poll(target, 1000)
-            if read.objects != SIZE:
-                raise RuntimeError(f"{read.objects} objects came back of {SIZE}")
-            times.append(read.seconds)
-    polled, beside = (SIZE / statistics.median(times) for times in (mine, theirs))
-    say(f"OpenTAXII: full poll {beside:,.0f} objects/s; ours {polled:,.0f}")
-    tables.add(_beside("full poll, limit=1000, objects/s", polled, beside, 10))
+    _full(tables, say, own, peer, max(span, FULL))
     asked = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
     questions: list[tuple[str, dict[str, object], int]] = [
         ("quiet poll (nothing new)", {"added_after": asked, "limit": 1000}, POLLERS),
@@ -103,38 +96,66 @@ def _reads(tables: Tables, say: Callable[[str], None], own: Target, peer: Target
         rates: tuple[list[float], list[float]] = [], []
         for _ in range(RUNS):
             rates[0].append(clients.rate(own, [own.get(**query)], connections, span).per_second)
-            rates[1].append(uvloop.run(_rate(peer, peer.get(**query), connections, span)))
+            rates[1].append(_rate(peer, [peer.get(**query)], connections, span).per_second)
         asks, beside = map(statistics.median, rates)
         say(f"OpenTAXII: {name} {beside:,.0f}/s; ours {asks:,.0f}")
         tables.add(_beside(f"{name}, {connections} connections, requests/s", asks, beside, 50))
 
 
-def _beside(name: str, ours: float, theirs: float, target: float) -> Figure:
-    return Figure(name, SIZE, ours, BESIDE, theirs, target)
+def _full(tables: Tables, say: Callable[[str], None], own: Target, peer: Target, seconds: float) -> None:
+    """Full reads by the same client of both: pages that ours has to read anew each time, and pages that it keeps."""
+    for target in (own, peer):
+        objects = clients.poll(target, 1000).objects
+        if objects != SIZE:
+            raise RuntimeError(f"{objects} objects came back of {SIZE}")
+    mine, kept = reading.anew(own), clients.poll(own, 1000).pages
+    theirs = reading.anew(peer)
+    taken: tuple[list[float], list[float], list[float]] = [], [], []
+    for _ in range(RUNS):
+        taken[0].append(clients.read(own, mine, 1, seconds))
+        taken[1].append(clients.read(own, kept, 1, seconds))
+        taken[2].append(clients.objects_in(_rate(peer, [page.path for page in theirs], 1, seconds), theirs, 1))
+    fresh, again, beside = map(statistics.median, taken)
+    say(f"OpenTAXII: full read {beside:,.0f} objects/s; ours {fresh:,.0f}, of kept pages {again:,.0f}")
+    note = reading.by_whom()
+    tables.add(_beside("full read, no page kept, one connection, objects/s", fresh, beside, 10, note))
+    tables.add(_beside("full read, all pages kept, one connection, objects/s", again, beside, None, note))
 
 
-async def _rate(target: Target, path: str, connections: int, seconds: float) -> float:
-    """Answers a second of a server that closes the connection after each."""
+def _beside(name: str, ours: float, theirs: float, target: float | None, note: str = "") -> Figure:
+    return Figure(name, SIZE, ours, BESIDE, theirs, target, note=note)
+
+
+def _rate(target: Target, paths: Sequence[str], connections: int, seconds: float) -> Rate:
+    """Answers of a server that closes the connection after each: wrk opens another one by itself."""
+    if clients.has_wrk():
+        return clients.rate(target, paths, connections, seconds)
+    return uvloop.run(_one_by_one(target, paths, connections, seconds))
+
+
+async def _one_by_one(target: Target, paths: Sequence[str], connections: int, seconds: float) -> Rate:
     said = {"Host": f"127.0.0.1:{target.port}", "Accept": TAXII, "Connection": "close", **target.headers}
-    head = "".join(f"{name}: {text}\r\n" for name, text in said.items())
-    request = f"GET {path} HTTP/1.1\r\n{head}\r\n".encode()
-    answers = 0
+    requests = itertools.cycle([clients.request(path, said) for path in paths])
+    times: list[float] = []
+    received = 0
     began = time.perf_counter()
 
     async def ask() -> None:
-        nonlocal answers
-        while time.perf_counter() < began + seconds:
+        nonlocal received
+        while (asked := time.perf_counter()) < began + seconds:
             reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
-            writer.write(request)
+            writer.write(next(requests))
             answer = await reader.read()
             writer.close()
             if answer[9:12] != b"200":
                 raise RuntimeError(f"OpenTAXII: {answer[:200]!r}")
-            answers += 1
+            times.append((time.perf_counter() - asked) * 1000)
+            received += len(answer)
 
     async with asyncio.timeout(seconds + PATIENCE):
         await asyncio.gather(*(ask() for _ in range(connections)))
-    return answers / (time.perf_counter() - began)
+    took = time.perf_counter() - began
+    return Rate(len(times) / took, statistics.median(times), max(times), len(times), received)
 
 
 # ---------------------------------------------------------------------------------------------------------- to have it
