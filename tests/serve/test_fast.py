@@ -23,6 +23,8 @@ from tests.serve.conftest import TAXII, Asking, is_error, mutex, tool, versions_
 from isac import times
 from isac.serve import fast as fast_module
 from isac.serve import pages
+from isac.serve.access import Site
+from isac.serve.pages import Answer
 from isac.store import database, facts, members
 from isac.store import follower as follower_module
 
@@ -38,7 +40,7 @@ class Both:
     fast: serving
     base: str
     whole_base: str
-    #: requests of the fast one that went the whole way, and all
+    #: requests of the fast one that memory did not answer, and all
     whole: int = 0
     asked: int = 0
     dates: list[str] = field(default_factory=list)
@@ -94,7 +96,12 @@ def both(postgres: str, template: dict[str, Person]) -> Iterator[Both]:
                 made.whole += scope["type"] == "http" and scope["method"] == "GET"
                 await way(scope, receive, send)
 
-            fast.app.fast._whole = counting
+            async def reading(here: Site, meaning: fast_module.Meaning) -> Answer | None:
+                made.whole += 1
+                return await read(here, meaning)
+
+            fast.app.fast._whole, read = counting, fast.app.fast._read
+            fast.app.fast._read = reading  # type: ignore[method-assign]
             yield made
             for each in (made.http, *(clerk.http for clerk in made.clerks)):
                 each.close()

@@ -16,7 +16,7 @@ from isac.ingest import intake
 from isac.policy.actors import Actor, may_release
 from isac.serve import access, queries, wire
 from isac.serve.access import Anyone, Here, Member, ReadDb, Site
-from isac.serve.pages import answer, served
+from isac.serve.pages import Answer, answer, served
 from isac.serve.queries import Asked
 from isac.store import members, objects, submissions
 from isac.store.database import Connection
@@ -110,6 +110,16 @@ async def get_objects(anyone: Anyone, collection: str, asked: ObjectsQuery, db: 
     """Get Objects (TAXII 2.1 §5.4). Empty envelope when nothing matches; 404 for what is not the caller's."""
     shelf = await _readable(db, collection, anyone, here)
     query = here.tokens.query(asked, shelf.pk)
+    found = await objects_answer(here, db, anyone, shelf, query)
+    if found.served:
+        _record(here, anyone, shelf, query, found.served)
+    response = Response(found.content)
+    response.raw_headers = found.headers
+    return response
+
+
+async def objects_answer(here: Site, db: Connection, anyone: Actor, shelf: Collection, query: Query) -> Answer:
+    """A page of objects as it is answered, and kept for whoever asks for it next."""
     stamp = here.pages.stamp(shelf)
     page, dates = await _dated(objects.page, db, shelf, query)
     # A version becomes the first one when older ones are deleted.
@@ -117,11 +127,10 @@ async def get_objects(anyone: Anyone, collection: str, asked: ObjectsQuery, db: 
     response = wire.envelope(
         page, here.tokens.next(shelf.pk, query, page), dates, tagged=tagged, empty_objects=anyone.empty_objects
     )
-    given = _recorded(here, anyone, shelf, query, page)
-    if given:
-        kept = answer(response.raw_headers, bytes(response.body), served=given)
-        here.pages.keep(shelf, query, stamp, page.more, kept)
-    return response
+    found = answer(response.raw_headers, bytes(response.body), served=served(page))
+    if found.served:
+        here.pages.keep(shelf, query, stamp, page.more, found)
+    return found
 
 
 @root.post("/collections/{collection}/objects/")
@@ -150,7 +159,8 @@ async def get_object(
     page, dates = await _dated(objects.page, db, shelf, query)
     if not page.objects and not await objects.exists(db, shelf, stix_id.lower()):
         raise NotFound("No such object.")
-    _recorded(here, anyone, shelf, query, page)
+    if given := served(page):
+        _record(here, anyone, shelf, query, given)
     return wire.envelope(page, here.tokens.next(shelf.pk, query, page), dates, tagged=not query.versions.first)
 
 
@@ -205,14 +215,11 @@ async def _versions(stix_id: str, db: Connection, shelf: Collection, query: Quer
     return await objects.versions(db, shelf, stix_id, query)
 
 
-def _recorded(here: Site, asking: Actor, shelf: Collection, query: Query, page: Page) -> Served | None:
+def _record(here: Site, asking: Actor, shelf: Collection, query: Query, given: Served) -> None:
     """Note what is given out. Raises Busy where that cannot be noted any more."""
-    given = served(page)
-    if given:
-        if here.polls.is_behind():
-            raise Busy("What is given out cannot be recorded at the moment. Try again in a few seconds.")
-        here.polls.add(asking, shelf, query, given)
-    return given
+    if here.polls.is_behind():
+        raise Busy("What is given out cannot be recorded at the moment. Try again in a few seconds.")
+    here.polls.add(asking, shelf, query, given)
 
 
 def _only(stix_id: str, query: Query) -> Query:
