@@ -67,6 +67,9 @@ class Fast:
         self._readers: dict[tuple[bytes, Fingerprint | None, str], Reader] = {}
         self._accepts: dict[bytes, bool] = {}
         self._increments = Increments()
+        #: the same by places in memory, true as long as the log stands where it stood
+        self._placed: weakref.WeakValueDictionary[tuple[object, ...], Answer] = weakref.WeakValueDictionary()
+        self._placed_at: object = None
         self._reading = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -198,6 +201,14 @@ class Fast:
         query = meaning.query
         if query.ids is not None or not query.versions.only_last or not _is_ours(query.spec_versions):
             return None
+        if self._placed_at is not here.follower.at:
+            self._placed_at = here.follower.at
+            self._placed.clear()
+        # Between two rows all cursors are one.
+        place = meaning.audiences, here.follower.places(meaning.audiences, after), query.types, query.limit
+        placed = self._placed.get(place)
+        if placed is not None:
+            return placed
         rows = here.follower.after(meaning.audiences, after, query.types, query.limit + 1)
         if not rows:
             return _nothing(meaning.asking, min(after, newest))
@@ -215,6 +226,7 @@ class Fast:
                 here.pages.keep(meaning.shelf, query, now, more, found)
             else:
                 self._increments.keep(shown, found)
+        self._placed[place] = found
         return found
 
     async def _read(self, here: Site, meaning: Meaning) -> Answer | None:

@@ -181,6 +181,10 @@ class Follower:
         dates = (self._shelves.get(audience, _EMPTY).newest for audience in audiences)
         return max((date for date in dates if date), default=None)
 
+    def places(self, audiences: Iterable[int], date: datetime) -> tuple[int, ...]:
+        """Where in memory the rows of each audience begin that came after a date."""
+        return tuple(bisect_right(self._shelves.get(audience, _EMPTY).dates, date) for audience in audiences)
+
     def after(self, audiences: Iterable[int], date: datetime, types: Sequence[str] | None, most: int) -> list[Recent]:
         """Their first `most` live rows after a date that is not before `floor`, ascending by date_added."""
         found: list[Recent] = []
