@@ -1,7 +1,10 @@
 """Lists become indicators of ours: one id for each source and value, and nothing new where nothing changed."""
 
+import io
+import tarfile
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -9,7 +12,7 @@ import pytest
 
 from isac import times
 from isac.errors import Invalid
-from isac.formats import csv, text
+from isac.formats import csv, misp, text
 from isac.formats.found import Found, Unreadable
 from isac.ingest import files
 from isac.ingest.authoring import author
@@ -195,6 +198,46 @@ def test_a_list_for_an_organization_too_is_not_taken_from_the_nation(reader: Rea
     assert reader.stored() == reader.stored(code=code) == before
     assert reader.take_in(b"results.example\n", to=code, tlp=TLP.AMBER_STRICT).outcome.counts == Counts(accepted=1)
     assert [each["type"] for each in reader.stored()] == ["note"]
+
+
+def event(*values: str, **rest: Any) -> bytes:
+    attributes = [{"type": "domain", "value": value, "to_ids": value != "context.example"} for value in values]
+    return orjson.dumps({"Event": {"info": rest.pop("info", "Lantern"), "Attribute": attributes, **rest}})
+
+
+def test_an_event_of_misp_keeps_its_marking_and_leaves_context_out(reader: Reader) -> None:
+    of_amber = event("results.example", "context.example", Tag=[{"name": "tlp:amber"}])
+    reading = reader.take_in(of_amber, tlp=TLP.CLEAR)
+
+    assert reading.outcome.counts == Counts(accepted=1)
+    assert [each.left_out for each in reading.problems] == [True]
+    (made,) = reader.stored()
+    assert made["object_marking_refs"] == markings.refs(TLP.AMBER)
+    assert made["external_references"] == [{"source_name": "misp", "description": "Lantern"}]
+    assert reader.take_in(of_amber, tlp=TLP.CLEAR).outcome.counts == Counts(repeated=1)
+
+
+def test_an_event_for_few_does_not_go_to_the_nation(reader: Reader) -> None:
+    for_few = event("results.example", distribution="0")
+    assert reader.take_in(for_few).outcome.counts == Counts(held=1)
+    assert reader.stored() == []
+    assert reader.take_in(for_few).outcome.counts == Counts(held=1)
+    assert reader.waiting()[0] == 1, "what has not changed waits once"
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_the_events_of_an_archive_are_one_document(tmp_path: Path, named: bool) -> None:
+    feed = Feed(name="a-feed", path="feed.tar", format="misp", license="CC0-1.0") if named else None
+    index = orjson.dumps({"5b1c2d3e-0000-4000-8000-00000000000a": {"info": "Lantern"}})
+    members_of_it = {"manifest.json": index, "a.json": event("a.example"), "b.json": event("a.example", info="Later")}
+    with tarfile.open(tmp_path / "feed.tar", "w") as archive:
+        for name, content in members_of_it.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    (payload,) = files.payloads(tmp_path / "feed.tar", feed)
+
+    assert [found.line for found in misp.read_events(payload.events)] == [1, 2]
 
 
 def test_an_empty_list_gives_nothing(reader: Reader) -> None:

@@ -14,7 +14,7 @@ from tests.conftest import Person
 from tests.corpus import CORPUS, needs_corpus
 
 from isac.errors import Invalid
-from isac.formats import stix, text
+from isac.formats import misp, stix, text
 from isac.formats.found import Unreadable
 from isac.ingest import files
 from isac.ingest.files import Reading
@@ -122,4 +122,27 @@ def test_every_line_of_a_list_is_accounted_for(town: Town, path: Path, tmp_path:
     before = town.rows()
     again, _ = town.take_in(path)
     assert [each.outcome.counts.accepted for _, each in again] == [0]
+    assert town.rows() == before
+
+
+#: 123,000 attributes; its events are read in tests/formats
+WHOLE_FEED = "feed-tweetfeed.tar.gz"
+
+
+@pytest.mark.parametrize("path", listed("misp/*"), ids=lambda path: path.name)
+def test_every_attribute_of_misp_is_accounted_for(town: Town, path: Path) -> None:
+    if path.name == WHOLE_FEED:
+        (payload,) = files.payloads(path)
+        assert len(payload.events) == 365
+        return
+    done, reasons = town.take_in(path)
+
+    assert [reason for reason in reasons if not is_sentence(reason)] == []
+    ((payload, reading),) = [each for each in done if misp.recognized(each[0].data) or each[0].events]
+    values = list(misp.read_events(payload.events) if payload.events else misp.read(payload.data))
+    distinct = {each.observable for each in values if not isinstance(each, Unreadable)}
+    assert accounted(reading) == len(distinct) + sum(isinstance(each, Unreadable) for each in values)
+    before = town.rows()
+    again, _ = town.take_in(path)
+    assert sum(reading.outcome.counts.accepted for _, reading in again) == 0
     assert town.rows() == before

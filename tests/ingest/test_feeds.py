@@ -70,6 +70,7 @@ def test_what_a_definition_leaves_out_is_careful(tmp_path: Path) -> None:
         ({"records": "rows"}, "`records` is for json"),
         ({"kind": "filename"}, "kind: 'filename' is no kind"),
         ({"format": "stix", "kind": "url"}, "`kind` says what plain values are"),
+        ({"format": "misp", "kind": "url"}, "MISP says that itself"),
         ({"tlp": "purple"}, "tlp: «purple» is no TLP"),
         ({"tlp": 3}, "tlp: write it as text"),
         ({"tlp": "amber+strict"}, "needs recipients by name"),

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from isac import times
+from isac.stix.authored import Reference
+from isac.stix.markings import TLP
 from isac.stix.observables import KINDS, Observable, recognize
 
 #: our field → what its column holds. One column or a list of them: `value`, `labels` and `references` take all, the
@@ -85,9 +87,11 @@ class Found:
     labels: tuple[str, ...] = ()
     #: 0 to 100
     confidence: int | None = None
-    references: tuple[str, ...] = ()
+    references: tuple[Reference, ...] = ()
     #: when the source stops vouching for it
     until: datetime | None = None
+    #: what the source itself marks it with
+    tlp: TLP | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +103,16 @@ class Unreadable:
     text: str
     #: one sentence in plain words
     reason: str
+    #: nothing is wrong: its source does not mean it as an indicator
+    left_out: bool = False
 
 
-def unreadable(line: int, text: str, reason: str) -> Unreadable:
+def unreadable(line: int, text: str, reason: str, *, left_out: bool = False) -> Unreadable:
     """Cuts the text down to what can be shown."""
     cut = " ".join(text[: 5 * _TEXT_SHOWN].split())
     if len(cut) > _TEXT_SHOWN or len(text) > 5 * _TEXT_SHOWN:
         cut = cut[: _TEXT_SHOWN - 1] + "…"
-    return Unreadable(line, "".join(char if char.isprintable() else "\ufffd" for char in cut), reason)
+    return Unreadable(line, "".join(char if char.isprintable() else "\ufffd" for char in cut), reason, left_out)
 
 
 def decode(data: bytes) -> Iterator[str]:

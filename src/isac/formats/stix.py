@@ -13,6 +13,7 @@ from isac.formats.cutting import BLANKS, BOM, elements, lines, members, not_json
 _HEAD = 64 * 1024
 _MISP = re.compile(rb'\{\s*"Event"\s*:')
 _ELEVATOR = "convert it with stix2-elevator (OASIS) and send the result"
+_OF_MISP = 'This is MISP and not STIX; say format = "misp" in a feed, and over TAXII send it as STIX 2.1.'
 _SHAPES = "send a bundle, a TAXII envelope or a list of objects"
 
 
@@ -70,7 +71,7 @@ def _without_objects(rest: dict[str, bytes]) -> Sequence[bytes]:
     if "stix_header" in rest or (b"STIXPackage-" in rest.get("id", b"") and b"1." in rest.get("version", b"")):
         raise Invalid(f"This is STIX 1.x written as JSON, and this server reads STIX 2.1; {_ELEVATOR}.")
     if "Event" in rest or "Attribute" in rest or _MISP.search(rest.get("response", b"")[:_HEAD]):
-        raise Invalid("This is a MISP event, which is not read yet; export it from MISP as STIX 2.1 and send that.")
+        raise Invalid(_OF_MISP)
     names = ", ".join(f"`{name[:40]}`" for name in list(rest)[:5])
     raise Invalid(f"There is no `objects` in this file (but {names}); {_SHAPES}.")
 
@@ -78,7 +79,7 @@ def _without_objects(rest: dict[str, bytes]) -> Sequence[bytes]:
 def _of_list(text: bytes) -> Sequence[bytes]:
     pieces = elements(text)
     if any(_MISP.match(piece) for piece in pieces[:1]):
-        raise Invalid("This is a list of MISP events, which are not read yet; export them as STIX 2.1 and send that.")
+        raise Invalid(_OF_MISP)
     if pieces and not any(piece[:1] == b"{" for piece in pieces):
         raise Invalid(f"There is no object in this list; {_SHAPES}.")
     return pieces

@@ -89,7 +89,7 @@ async def _standing(conn: Connection, batch: dict[str, Found], producer: str, so
     #: id of the generation asked for → id of the first
     asked = {stix_id: stix_id for stix_id in batch}
     while asked:
-        stored = await _stored(conn, list(asked), producer)
+        stored = await _stored(conn, list(asked), producer, source)
         revoked: dict[str, str] = {}
         for stix_id, (raw, is_revoked) in stored.items():
             first = asked[stix_id]
@@ -102,11 +102,17 @@ async def _standing(conn: Connection, batch: dict[str, Found], producer: str, so
     return list(standing.values())
 
 
-async def _stored(conn: Connection, stix_ids: list[str], producer: str) -> dict[str, tuple[bytes, bool]]:
-    """Our newest versions, and whether each is a revocation.
+async def _stored(conn: Connection, stix_ids: list[str], producer: str, source: str) -> dict[str, tuple[bytes, bool]]:
+    """Our newest versions, and whether each is a revocation; of what is not stored, the version that waits in triage.
 
     Ids of indicators can be guessed, so others may have put objects of theirs under them.
     """
+    waiting = await facts.fetch(
+        conn,
+        """SELECT DISTINCT ON (h.stix_id) h.stix_id, h.raw FROM held h JOIN submissions s ON s.pk = h.submission
+           WHERE h.stix_id = ANY(%s) AND h.rule = 'tlp' AND s.source = %s ORDER BY h.stix_id, h.held_at DESC""",
+        (stix_ids, source),
+    )
     rows = await facts.fetch(
         conn,
         """SELECT DISTINCT ON (o.stix_id) o.stix_id, v.raw, v.revoked FROM versions v JOIN objects o ON o.pk = v.object
@@ -114,11 +120,14 @@ async def _stored(conn: Connection, stix_ids: list[str], producer: str) -> dict[
            WHERE o.stix_id = ANY(%s) AND p.identity = %s AND NOT v.deleted ORDER BY o.stix_id, v.modified DESC""",
         (stix_ids, producer),
     )
-    return {stix_id: (raw, revoked) for stix_id, raw, revoked in rows}
+    return {stix_id: (raw, False) for stix_id, raw in waiting} | {
+        stix_id: (raw, revoked) for stix_id, raw, revoked in rows
+    }
 
 
 def _piece(listed: _Listed, producer: str, source: str, tlp: TLP | None, default: TLP, now: datetime) -> bytes:
-    """The stored bytes where nothing changed; else a new version, or the first."""
+    """The stored bytes where nothing changed; else a new version, or the first. What the list itself marks counts."""
+    tlp = listed.found.tlp if listed.found.tlp is not None else tlp
     if listed.stored is None:
         tlp = default if tlp is None else tlp
         return _write(listed, producer, source, tlp, created=now, modified=now, valid_from=listed.found.seen or now)

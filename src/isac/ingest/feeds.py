@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from isac.errors import Invalid
-from isac.formats import csv, json, stix, text
+from isac.formats import csv, json, misp, stix, text
 from isac.formats.found import FIELDS, Found, Unreadable, kind_of
 from isac.ingest.files import Payload, Reading, ingest
 from isac.stix.markings import TLP
@@ -81,8 +81,8 @@ class Feed(BaseModel):
     path: Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$")] | None = None
     """A file beside the definition, packed with gzip or not. Either this or `url`."""
 
-    format: Literal["stix", "csv", "json", "text"]
-    """How it is written: STIX 2.1, a table with a header, a JSON list of records, or one value a line."""
+    format: Literal["stix", "csv", "json", "misp", "text"]
+    """How it is written: STIX 2.1, a table with a header, a JSON list of records, MISP events, or one value a line."""
 
     columns: Annotated[
         dict[str, str | list[str]],
@@ -145,8 +145,10 @@ class Feed(BaseModel):
             raise ValueError(f"`columns` is for csv and json, and `format` is {self.format}")
         if self.records is not None and self.format != "json":
             raise ValueError(f"`records` is for json, and `format` is {self.format}")
-        if self.kind is not None and self.format == "stix":
-            raise ValueError("`kind` says what plain values are, and STIX says that itself; leave it out")
+        if self.kind is not None and self.format in ("stix", "misp"):
+            raise ValueError(
+                f"`kind` says what plain values are, and {self.format.upper()} says that itself; leave it out"
+            )
         if self.tlp > TLP.AMBER:
             raise ValueError("`tlp` is stricter than amber, which needs recipients by name; a feed has an `audience`")
         if self.audience == "public" and self.tlp > TLP.CLEAR:
@@ -162,6 +164,8 @@ class Feed(BaseModel):
                 return csv.read(data, self.columns, self.kind)
             case "json":
                 return json.read(data, self.columns, self.records, self.kind)
+            case "misp":
+                return misp.read(data)
             case "text":
                 return text.read(data, self.kind)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from isac import times
 from isac.errors import Invalid
-from isac.formats import stix, text
+from isac.formats import misp, stix, text
 from isac.formats.found import Found, Unreadable
 from isac.ingest.authoring import author
 from isac.ingest.intake import Outcome, Submission, take_in
@@ -38,12 +38,17 @@ _HEAD = 4096
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """One document: a file, a member of an archive, or all STIX of an archive, whose objects name each other."""
+    """One document: a file, a member of an archive, or all STIX or all MISP of an archive.
+
+    The objects of STIX name each other, and of a value that several events of MISP name the first counts.
+    """
 
     name: str
     data: bytes
-    #: cut already
+    #: STIX, cut already
     pieces: Sequence[bytes] | None = None
+    #: events of MISP
+    events: Sequence[bytes] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class Reading:
 def payloads(path: Path, feed: "Feed | None" = None) -> Iterator[Payload]:
     """The documents in a file: itself, or what its archive holds. Raises Invalid if it cannot be read or is damaged.
 
-    Without a feed, which has a reader of its own, all STIX of an archive is one document.
+    All MISP of an archive is one document and, without a feed, which has a reader of its own, all STIX, too.
     """
     try:
         data = path.read_bytes()
@@ -79,12 +84,22 @@ def payloads(path: Path, feed: "Feed | None" = None) -> Iterator[Payload]:
 
 def _members(path: Path, data: bytes, feed: "Feed | None") -> Iterator[Payload]:
     pieces: list[bytes] = []
+    events: list[bytes] = []
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         for member in archive:
             opened = archive.extractfile(member) if member.isfile() else None
             if opened is None:
                 continue
             content = opened.read()
+            if (feed is None or feed.format == "misp") and misp.recognized(content):
+                if misp.is_index(content):
+                    continue
+                try:
+                    events += misp.split(content)
+                except Invalid:
+                    # Its reader will say why.
+                    yield Payload(f"{path}:{member.name}", content)
+                continue
             cut = None if feed else _cut(content)
             if cut:
                 pieces += cut
@@ -92,6 +107,8 @@ def _members(path: Path, data: bytes, feed: "Feed | None") -> Iterator[Payload]:
                 yield Payload(f"{path}:{member.name}", content)
     if pieces:
         yield Payload(str(path), b"", pieces)
+    if events:
+        yield Payload(str(path), b"", events=events)
 
 
 def _cut(data: bytes) -> Sequence[bytes] | None:
@@ -126,7 +143,9 @@ async def ingest(
     if tlp is None and feed is not None:
         tlp = feed.tlp
     read: Sequence[bytes] | Iterator[Found | Unreadable] | None = payload.pieces
-    if read is None:
+    if payload.events:
+        read = misp.read_events(payload.events)
+    elif read is None:
         read = await asyncio.to_thread(_read, payload.data, feed)
     problems: list[Unreadable] = []
     if not isinstance(read, Iterator):
@@ -153,9 +172,11 @@ async def ingest(
 
 
 def _read(data: bytes, feed: "Feed | None") -> Sequence[bytes] | Iterator[Found | Unreadable]:
-    """As the feed's definition says; without one STIX is told by its first byte, all else is a list."""
+    """As the feed's definition says; without one MISP and STIX are told by how they begin, all else is a list."""
     if feed is not None:
         return feed.read(data)
+    if misp.recognized(data):
+        return misp.read(data)
     if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b"<"):
         return stix.split(data)
     if not data.strip(b"\xef\xbb\xbf \t\r\n"):

@@ -23,13 +23,14 @@ class Report:
         self.examples: dict[tuple[str, str], str] = {}
 
     def add(self, reading: Reading) -> None:
-        self.counts += reading.outcome.counts + Counts(refused=len(reading.problems))
+        self.counts += reading.outcome.counts + Counts(refused=sum(not each.left_out for each in reading.problems))
         self.taken += reading.outcome.taken
         for verdict, lines in (("refused", reading.outcome.failures), ("held", reading.outcome.pendings)):
             for line in lines:
                 self._note(verdict, line["message"], line["id"])
         for problem in reading.problems:
-            self._note("refused", problem.reason, f"{reading.name}, line {problem.line}: {problem.text}")
+            verdict = "left out" if problem.left_out else "refused"
+            self._note(verdict, problem.reason, f"{reading.name}, line {problem.line}: {problem.text}")
 
     def _note(self, verdict: str, reason: str, example: str) -> None:
         self.reasons[verdict, reason] += 1

@@ -1,0 +1,442 @@
+"""Reads MISP core format (draft-dulaunoy-misp-core-format): one event, several, an answer of MISP, a feed's event.
+
+Its attributes are values with what the event, their object and they themselves say about them. An attribute without
+`to_ids` is context: MISP's word for «no detection». Whatever is wrong with an attribute costs this attribute alone.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from isac.errors import Invalid
+from isac.formats.cutting import BLANKS, BOM, elements, lines, members, not_json
+from isac.formats.found import Found, Unreadable, instant, observable_of, unreadable
+from isac.stix.authored import Reference
+from isac.stix.markings import TLP
+
+# What MISP calls a kind → ours. Of a composite type each part is named, None for one that is no value by itself.
+_TYPES: Mapping[str, Sequence[str | None]] = {
+    "md5": ("md5",),
+    "sha1": ("sha-1",),
+    "sha256": ("sha-256",),
+    "sha512": ("sha-512",),
+    "filename|md5": (None, "md5"),
+    "filename|sha1": (None, "sha-1"),
+    "filename|sha256": (None, "sha-256"),
+    "filename|sha512": (None, "sha-512"),
+    "malware-sample": (None, "md5"),
+    "ip-src": ("ip",),
+    "ip-dst": ("ip",),
+    "ip-src|port": ("ip", None),
+    "ip-dst|port": ("ip", None),
+    "domain": ("domain",),
+    "hostname": ("domain",),
+    "hostname|port": ("domain", None),
+    "domain|ip": ("domain", "ip"),
+    "url": ("url",),
+    "uri": ("url",),
+    "link": ("url",),
+    "email": ("email",),
+    "email-src": ("email",),
+    "email-dst": ("email",),
+    "email-reply-to": ("email",),
+    "whois-registrant-email": ("email",),
+    "dns-soa-email": ("email",),
+    "AS": ("asn",),
+    "vulnerability": ("cve",),
+}
+# What the part without a value is, in words for the description.
+_BESIDE = {"filename": "File name", "malware-sample": "File name", "port": "Port"}
+
+# MISP's `distribution`: 0 the sender's own organization, 4 a named group of them. 5 is the event's.
+_NARROW = frozenset({"0", "4"})
+_TRUE = frozenset({"true", "1", "yes"})
+
+# A hostile event must not multiply: each of its attributes carries what the event says.
+_MAX_LABELS = 50
+_MAX_REFERENCES = 50
+_MAX_LINKS = 10
+_MAX_WORDS = 5000
+
+_HEAD = 4096
+_WRAPPED = re.compile(rb'(?:\[\s*+)?\{\s*+"(?:Event|response)"\s*+:\s*+[\[{]')
+_OF_STIX = re.compile(rb'\{\s*+"(?:type|id|objects|spec_version|more|next)"\s*+:')
+_HASHES_LINE = re.compile(rb"[0-9a-f]{32},[0-9a-f]{8}-[0-9a-f-]{27}\s")
+_MANIFEST_KEY = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_MANIFEST = re.compile(rb'\{\s*+"[0-9a-fA-F-]{36}"\s*+:\s*+\{')
+_TECHNIQUE = re.compile(r'misp-galaxy:mitre-[a-z-]*="[^"]{0,300}? - ((T\d{4})(?:\.(\d{3}))?|[GS]\d{4})"', re.IGNORECASE)
+_SHAPES = "send an event, a list of events, or the event files of a feed"
+
+
+def recognized(data: bytes) -> bool:
+    """Is it MISP: an event, events, a feed's manifest or its list of digests?"""
+    text = data[: len(BOM) + _HEAD].removeprefix(BOM).lstrip(BLANKS)
+    if _WRAPPED.match(text) or _HASHES_LINE.match(text):
+        return True
+    if text[:1] != b"{" or _OF_STIX.match(text):
+        return False
+    try:
+        found = members(data.removeprefix(BOM).strip(BLANKS))
+    except Invalid:
+        return False
+    return _is_event(found) or is_index(data) or ("response" in found and "objects" not in found)
+
+
+def is_index(data: bytes) -> bool:
+    """Is it what a feed has beside its events: the manifest, which names them, or the digests of their values?"""
+    text = data.removeprefix(BOM).lstrip(BLANKS)
+    if _HASHES_LINE.match(text) or not _MANIFEST.match(text):
+        return _HASHES_LINE.match(text) is not None
+    try:
+        return all(_MANIFEST_KEY.fullmatch(name) for name in members(text.strip(BLANKS)))
+    except Invalid:
+        return False
+
+
+def split(data: bytes) -> Sequence[bytes]:
+    """The events' own bytes, each to be read by `read_events`. Raises Invalid, with what to do, if there are none."""
+    text = data.removeprefix(BOM).strip(BLANKS)
+    if is_index(data):
+        raise Invalid(f"This is an index of a MISP feed (manifest.json or hashes.csv) and holds no values; {_SHAPES}.")
+    if text[:1] == b"[":
+        return [_unwrapped(piece) for piece in elements(text)]
+    if text[:1] != b"{":
+        raise not_json(text, 0, "a MISP event begins with {") if text else Invalid("The file is empty.")
+    several = lines(text)
+    if several:
+        return [_unwrapped(line) for _, line in several]
+    found = members(text)
+    answer = found.get("response")
+    if answer is not None and bytes(answer[:1]) == b"[":
+        return [_unwrapped(piece) for piece in elements(answer)]
+    if answer is not None and bytes(answer[:1]) == b"{":
+        # MISP answers one event, or a search for attributes, without a list around it.
+        text, found = bytes(answer), members(answer)
+    if "Event" in found or _is_event(found):
+        return [_unwrapped(text)]
+    names = ", ".join(f"`{name[:40]}`" for name in list(found)[:5])
+    raise Invalid(f"There is no MISP event in this file (but {names or 'nothing'}); {_SHAPES}.")
+
+
+def read(data: bytes) -> Iterator[Found | Unreadable]:
+    """Every attribute that is not deleted gives Found or Unreadable; `line` is its number in the file, from 1.
+
+    Of a value that several attributes name each is given. Raises Invalid at once if there is no event.
+    """
+    return read_events(split(data))
+
+
+def read_events(events: Sequence[bytes]) -> Iterator[Found | Unreadable]:
+    """The same for events that `split` gave; the numbers run through all of them."""
+    number = 0
+    for event in events:
+        for found in _read_event(event, number):
+            number = max(number, found.line)
+            yield found
+
+
+def _unwrapped(piece: bytes) -> bytes:
+    """The event out of `{"Event": …}`; anything else as it is."""
+    if piece[:1] != b"{":
+        return piece
+    try:
+        found = members(piece)
+    except Invalid:
+        return piece
+    return bytes(found["Event"]) if "Event" in found and "Attribute" not in found else piece
+
+
+def _is_event(found: Mapping[str, memoryview]) -> bool:
+    if "objects" in found:
+        return False
+    lists = any(bytes(found[name][:1]) == b"[" for name in ("Attribute", "Object") if name in found)
+    return lists or ("info" in found and ("threat_level_id" in found or "Orgc" in found))
+
+
+# --- what a level says ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """What an event says about its attributes, or an object about its own."""
+
+    tlp: TLP | None = None
+    distribution: str = ""
+    labels: tuple[str, ...] = ()
+    references: tuple[Reference, ...] = ()
+    comment: str = ""
+    seen: datetime | None = None
+    #: the event's day or the last change, where nothing says when something was seen
+    day: datetime | None = None
+
+
+class _UnknownMarking(ValueError):
+    """Tags that cannot be read, or a TLP that does not exist: nobody knows who may see it."""
+
+
+def _read_event(piece: bytes, before: int) -> Iterator[Found | Unreadable]:
+    """`before` is the number of the last attribute before it."""
+    number = before + 1
+    shown = piece[:1000].decode("utf-8", "replace")
+    try:
+        if piece[:1] != b"{":
+            raise Invalid("this is no event")
+        event = members(piece)
+        attributes, objects = _listed(event, "Attribute"), _listed(event, "Object")
+        head = _head(event)
+        level = _level(head, _Level(), "the event")
+    except (Invalid, _UnknownMarking) as error:
+        yield unreadable(number, shown, f"the event cannot be read: {error}")
+        return
+    level = _named(level, head, attributes)
+    for attribute in attributes:
+        yield from _read_attribute(number, attribute, level)
+        number += 1
+    for whole in objects:
+        try:
+            found = members(whole) if whole[:1] == b"{" else {}
+            own = _head(found)
+            if _true(own.get("deleted")):
+                continue
+            inner, listed = _level(own, level, "the object"), _listed(found, "Attribute")
+        except (Invalid, _UnknownMarking) as error:
+            text = whole[:1000].decode("utf-8", "replace")
+            yield unreadable(number, text, f"the object cannot be read: {error}")
+            number += 1
+            continue
+        for attribute in listed:
+            yield from _read_attribute(number, attribute, inner)
+            number += 1
+
+
+# Members of an event or object that are read one by one, or not at all.
+_LONG = frozenset({"Attribute", "Object", "ShadowAttribute", "RelatedEvent", "EventReport", "ObjectReference"})
+
+
+def _listed(whole: Mapping[str, memoryview], name: str) -> Sequence[bytes]:
+    value = whole.get(name)
+    if value is None or bytes(value[:1]) != b"[":
+        return ()
+    return elements(value)
+
+
+def _head(whole: Mapping[str, memoryview]) -> dict[str, Any]:
+    """What is read at once. Raises _UnknownMarking where tags are no JSON: they must not be taken for none."""
+    head: dict[str, Any] = {}
+    for name, value in whole.items():
+        if name in _LONG:
+            continue
+        try:
+            head[name] = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            if name == "Tag":
+                head[name] = _one_by_one(value)
+    return head
+
+
+def _one_by_one(tags: memoryview) -> list[Any]:
+    """Tags between which a comma is too many."""
+    try:
+        return [orjson.loads(tag) for tag in elements(tags) if tag]
+    except (Invalid, orjson.JSONDecodeError):
+        raise _UnknownMarking("its tags are no JSON, and with them its TLP is unknown") from None
+
+
+def _level(body: Mapping[str, Any], outer: _Level, what: str) -> _Level:
+    """What is said on this level, joined with what was said above; the stricter marking wins."""
+    tlp, labels, references = outer.tlp, list(outer.labels), list(outer.references)
+    own: TLP | None = None
+    for tag in _tags(body, what):
+        if tag.lower().startswith("tlp:"):
+            try:
+                own = max(own or TLP.CLEAR, TLP.parse(tag))
+            except ValueError:
+                raise _UnknownMarking(f"{what} is marked «{tag[:40]}», which is no TLP known here") from None
+        elif technique := _TECHNIQUE.match(tag):
+            references.append(_attack(technique))
+        else:
+            labels.append(tag)
+    distribution = _text(body.get("distribution"))
+    if own is None and distribution in _NARROW and distribution != outer.distribution:
+        own = TLP.AMBER_STRICT
+    return _Level(
+        tlp=tlp if own is None else max(own, tlp or TLP.CLEAR),
+        distribution=distribution if distribution not in ("", "5") else outer.distribution,
+        labels=tuple(dict.fromkeys(labels))[:_MAX_LABELS],
+        references=_distinct(references),
+        comment=_text(body.get("comment")) or outer.comment,
+        seen=_instant(body.get("first_seen")) or _instant(body.get("last_seen")) or outer.seen,
+        day=outer.day or instant(_text(body.get("date"))) or _epoch(body.get("timestamp")),
+    )
+
+
+def _named(level: _Level, head: Mapping[str, Any], attributes: Sequence[bytes]) -> _Level:
+    """The event's level with references to the event itself and to what its author links."""
+    origin = {
+        "source_name": "misp",
+        "description": _text(head.get("info"))[:300],
+        "external_id": _text(head.get("uuid")),
+    }
+    origin = {name: value for name, value in origin.items() if value}
+    links: list[Reference] = []
+    for attribute in attributes:
+        if len(links) == _MAX_LINKS:
+            break
+        # Most attributes are no links, and need not be read twice.
+        body = _body(attribute) if b'"link"' in attribute else {}
+        address = _text(body.get("value"))
+        plain = re.fullmatch(r"https?://[^\s\"'<>]{1,1000}", address)
+        if body.get("type") == "link" and not _true(body.get("to_ids")) and not _true(body.get("deleted")) and plain:
+            links.append(address)
+    first: list[Reference] = [origin] if "external_id" in origin or "description" in origin else []
+    return _Level(
+        tlp=level.tlp,
+        distribution=level.distribution,
+        labels=level.labels,
+        references=_distinct([*first, *links, *level.references]),
+        # What an event says about itself is its title, which stands in the reference.
+        comment="",
+        seen=level.seen,
+        day=level.day,
+    )
+
+
+def _tags(body: Mapping[str, Any], what: str) -> Iterator[str]:
+    """Names of tags, of galaxies too. Raises _UnknownMarking where they cannot be read."""
+    tags = body.get("Tag")
+    clusters = [
+        {"name": cluster.get("tag_name", "")}
+        for galaxy in _dicts(body.get("Galaxy"))
+        for cluster in _dicts(galaxy.get("GalaxyCluster"))
+    ]
+    for tag in [*(tags if isinstance(tags, list) else [tags] if tags else []), *clusters]:
+        name = tag.get("name") if isinstance(tag, dict) else tag
+        if not isinstance(name, str):
+            raise _UnknownMarking(f"the tags of {what} cannot be read, and with them its TLP")
+        name = " ".join(name.split())[:300]
+        if name and name.isprintable():
+            yield name
+
+
+def _attack(technique: re.Match[str]) -> Reference:
+    """A technique, group or software of ATT&CK, by its number."""
+    number = technique[1].upper()
+    if technique[2]:
+        path = f"techniques/{technique[2].upper()}{f'/{technique[3]}' if technique[3] else ''}"
+    else:
+        path = f"{'groups' if number[0] == 'G' else 'software'}/{number}"
+    return {"source_name": "mitre-attack", "url": f"https://attack.mitre.org/{path}", "external_id": number}
+
+
+# --- attributes -----------------------------------------------------------------------------------
+
+
+def _read_attribute(number: int, piece: bytes, level: _Level) -> Iterator[Found | Unreadable]:
+    body = _body(piece)
+    if not body:
+        yield unreadable(number, piece[:1000].decode("utf-8", "replace"), "the attribute is no JSON object")
+        return
+    if _true(body.get("deleted")):
+        return
+    kind, value = _text(body.get("type")), _text(body.get("value"))
+    shown = f"{kind} {value[:2000]}"
+    if not _true(body.get("to_ids")):
+        reason = "the event means it as context: its to_ids is not set"
+        yield unreadable(number, shown, reason, left_out=True)
+        return
+    parts = _TYPES.get(kind)
+    if parts is None:
+        yield unreadable(number, shown, f"no pattern is made here of a value of MISP's type {kind[:40] or '(none)'}")
+        return
+    try:
+        own = _level(body, level, "the attribute")
+    except _UnknownMarking as error:
+        yield unreadable(number, shown, str(error))
+        return
+    texts, names = _cut(kind, value, len(parts)), kind.split("|")
+    beside = [
+        f"{_BESIDE[name]}: {text.strip()}"
+        for name, text, part in zip(names if len(names) > 1 else [kind], texts, parts, strict=False)
+        if part is None and name in _BESIDE and text.strip()
+    ]
+    for part, text in zip(parts, texts, strict=False):
+        if part is None:
+            continue
+        try:
+            observable = observable_of(text, part)
+        except ValueError as error:
+            yield unreadable(number, shown, str(error))
+        else:
+            category = _text(body.get("category"))
+            words = [own.comment, *beside, f"Category: {category}" if category else ""]
+            yield Found(
+                number,
+                observable,
+                seen=own.seen or own.day,
+                description="\n".join(filter(None, words))[:_MAX_WORDS],
+                labels=own.labels,
+                references=own.references,
+                tlp=own.tlp,
+            )
+
+
+def _cut(kind: str, value: str, count: int) -> list[str]:
+    """The parts of a composite value. A file name may hold the bar, an old export writes ports behind a colon."""
+    if count == 1:
+        return [value]
+    if kind.endswith("|port") and "|" not in value:
+        # `recognize` takes the port off by itself.
+        return [value, ""]
+    left, bar, right = value.rpartition("|")
+    if not bar:
+        # Half a value, such as a malware sample without its hash, is no value.
+        return [value, ""]
+    return [left, right]
+
+
+def _body(piece: bytes) -> dict[str, Any]:
+    try:
+        body = orjson.loads(piece)
+    except orjson.JSONDecodeError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _text(value: Any) -> str:
+    """Strings and numbers, without control characters at their ends; empty for anything else."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    return str(value).strip()
+
+
+def _true(value: Any) -> bool:
+    """MISP writes true, 1 and "1"."""
+    return str(value).lower() in _TRUE if isinstance(value, bool | int | str) else False
+
+
+def _instant(value: Any) -> datetime | None:
+    return instant(_text(value))
+
+
+def _epoch(value: Any) -> datetime | None:
+    """Seconds since 1970; 0 is MISP's for nothing."""
+    digits = _text(value)
+    # Beyond eleven digits lies the year 5138.
+    if not re.fullmatch(r"[1-9][0-9]{0,10}", digits, re.ASCII):
+        return None
+    return datetime.fromtimestamp(int(digits), UTC)
+
+
+def _distinct(references: Sequence[Reference]) -> tuple[Reference, ...]:
+    seen: dict[str, Reference] = {}
+    for reference in references:
+        seen.setdefault(str(reference), reference)
+    return tuple(seen.values())[:_MAX_REFERENCES]
