@@ -260,6 +260,43 @@ def test_a_list_and_files_that_cannot_be_read(isac: Terminal) -> None:
     assert "not read: absent: cannot be read" in done.stdout
 
 
+def test_what_an_event_means_as_context_is_no_failure(isac: Terminal) -> None:
+    attributes = [{"type": "domain", "value": "a.example", "to_ids": to_ids} for to_ids in (True, False)]
+    isac.file("event.json", orjson.dumps({"Event": {"info": "Lantern", "Attribute": attributes}}))
+    done = isac("ingest", "event.json", "--to", "us", "--source", "a sharer", "--sample")
+
+    assert done.returncode == 0
+    assert done.stdout.startswith("accepted 1, held 0, refused 0, repeated 0\n")
+    assert "  1 left out: the event means it as context: its to_ids is not set\n" in done.stdout
+
+
+def test_what_stands_in_a_report_is_shown_and_nothing_stored(isac: Terminal) -> None:
+    isac.file(
+        "report.md", "The loader calls hxxp://bad[.]example/a often.\n\nReferences\n- https://vendor.example/[b]\n"
+    )
+    isac.file("bundle.json", orjson.dumps({"type": "bundle", "objects": [TOOL]}))
+    # No database is needed.
+    done = isac("extract", "report.md", url="postgresql://nowhere.invalid/x")
+    values = isac("extract", "report.md", "--values")
+    unread = isac("extract", "bundle.json", "absent")
+
+    assert done.returncode == values.returncode == 0
+    assert done.stdout.splitlines() == [
+        "report.md: 1 found, 1 left out; nothing is stored.",
+        "found",
+        "  url http://bad.example/a  (line 1, written hxxp://bad[.]example/a)",
+        "      in: The loader calls hxxp://bad[.]example/a often.",
+        "left out",
+        "  url https://vendor.example/[b]  (line 4, written https://vendor.example/[b])",
+        "      because it stands among references, contacts or in a signature",
+        "      in: - https://vendor.example/[b]",
+    ]
+    assert values.stdout == "http://bad.example/a\n"
+    assert (unread.returncode, unread.stdout) == (1, "")
+    assert "not read: bundle.json: is no text for people" in unread.stderr
+    assert "not read: absent: cannot be read" in unread.stderr
+
+
 def test_the_objects_of_an_archive_are_taken_in_together(isac: Terminal) -> None:
     marking: dict[str, Any] = TOOL | {
         "type": "marking-definition",

@@ -400,6 +400,39 @@ def ingest(
     raise typer.Exit(report.exit_code)
 
 
+@app.command()
+def extract(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Reports, advisories, mails: text, Markdown, HTML, .eml.")
+    ],
+    values: Annotated[
+        bool, typer.Option(help="Print the values alone, one a line, as `isac ingest` reads them.")
+    ] = False,
+) -> None:
+    """Show the indicators in what people wrote, and what was left out and why. Nothing is stored.
+
+    Example: isac extract advisory.eml; isac extract advisory.eml --values > advisory.txt
+    """
+    from isac.formats import prose
+
+    unread = False
+    for path in paths:
+        try:
+            for payload in files.payloads(path):
+                if payload.pieces is not None or payload.events or files.is_machine_readable(payload.data):
+                    raise Invalid(f"{payload.name}: is no text for people; `isac ingest` takes it in.")
+                try:
+                    mentions = prose.read(payload.data)
+                except Invalid as error:
+                    raise Invalid(f"{payload.name}: {error.detail}") from error
+                for line in prose.values(mentions) if values else prose.preview(payload.name, mentions):
+                    out.print(line, markup=False)
+        except Invalid as error:
+            err.print(f"not read: {error.detail}", markup=False)
+            unread = True
+    raise typer.Exit(1 if unread else 0)
+
+
 @triage_app.command("list")
 def list_held(limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50) -> None:
     """List what is held, the oldest first, each with its reason.

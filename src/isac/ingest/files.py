@@ -120,6 +120,11 @@ def _cut(data: bytes) -> Sequence[bytes] | None:
     return None if isinstance(read, Iterator) else read
 
 
+def is_machine_readable(data: bytes) -> bool:
+    """Is it STIX or MISP, and not something for people?"""
+    return misp.recognized(data) or bool(_cut(data))
+
+
 async def ingest(
     pool: Pool,
     payload: Payload,

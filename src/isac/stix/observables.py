@@ -40,9 +40,9 @@ class Observable(NamedTuple):
 
 # --- fang and defang ------------------------------------------------------------------------------
 
-# Characters without width: they come along when people copy out of web pages, and hide a value from every comparison.
-_ZERO_WIDTH = dict.fromkeys(map(ord, "\u00ad\u180e\ufeff\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064"))
-_ZERO_WIDTH |= dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])  # changes of writing direction
+#: Characters without width: they come along when people copy out of web pages, and hide a value from every comparison.
+ZERO_WIDTH = dict.fromkeys(map(ord, "\u00ad\u180e\ufeff\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064"))
+ZERO_WIDTH |= dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])  # changes of writing direction
 _PAIRS = {"(": ")", "[": "]", "{": "}", "<": ">", "«": "»", "“": "”", "‘": "’", '"': '"', "'": "'", "`": "`"}
 _DOT = re.compile(r"[ \t]?[\[({]{1,3}[ \t]?(?:\.|dot)[ \t]?[\])}]{1,3}[ \t]?|(?<=\w)\[\.(?=\w)|(?<=\w)\.\](?=\w)", re.I)
 _AT = re.compile(r"[ \t]?[\[({]{1,3}[ \t]?(?:@|at)[ \t]?[\])}]{1,3}[ \t]?", re.I)
@@ -58,7 +58,7 @@ def refang(text: str) -> str:
     """
     # Each round takes off the outer layers; more of them are only there to keep us busy.
     for _ in range(8):
-        fanged = _bare(text.translate(_ZERO_WIDTH))
+        fanged = _bare(text.translate(ZERO_WIDTH))
         if "[" in fanged or "(" in fanged or "{" in fanged or "]" in fanged:
             fanged = _COLON_SLASH.sub(r"\1", fanged)
             fanged = _AT.sub("@", _DOT.sub(".", fanged))
