@@ -6,6 +6,7 @@ producers: ids of observables name values, so two producers may use one id, and 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from isac.policy.actors import NODES, Audience, covers
 from isac.stix.markings import TLP
@@ -73,9 +74,8 @@ class Notice:
     audience: Audience
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
-    """A new row."""
+class Put(NamedTuple):
+    """A new row. A tuple, for an import makes one of each object."""
 
     version: int
     audience: Audience

@@ -342,17 +342,16 @@ _YEAR_2000 = 946_684_800_000_000
 def _version_row(
     pk: int, arrival: Arrival, pk_object: int, producer: int, publisher: int, submission: int | None
 ) -> bytes:
-    kind, raw = arrival.type.encode(), arrival.raw
-    version = None if arrival.version is None else arrival.version.encode()
-    until = None if arrival.valid_until is None else arrival.valid_until // 1000 - _YEAR_2000
+    _, type_name, _, _, modified, created, text, tlp, revoked, valid_until, raw = arrival
+    kind = type_name.encode()
+    version = None if text is None else text.encode()
     return b"".join(
         (
             _FIXED.pack(
-                *(15, 8, pk, 8, pk_object, 4, producer, 4, publisher, 8, arrival.modified),
-                *(2, arrival.tlp, 1, arrival.revoked, 1, False, 1, False),
+                15, 8, pk, 8, pk_object, 4, producer, 4, publisher, 8, modified, 2, tlp, 1, revoked, 1, False, 1, False
             ),
-            NULL if arrival.created is None else _INT8.pack(8, arrival.created),
-            NULL if until is None else _INT8.pack(8, until),
+            NULL if created is None else _INT8.pack(8, created),
+            NULL if valid_until is None else _INT8.pack(8, valid_until // 1000 - _YEAR_2000),
             NULL if submission is None else _INT8.pack(8, submission),
             NULL if version is None else LENGTH.pack(len(version)) + version,
             LENGTH.pack(len(kind)),

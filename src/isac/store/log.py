@@ -61,28 +61,22 @@ async def weigh(conn: Connection, arrivals: Sequence[Arrival], audience: Audienc
     stored = await facts.compare(conn, arrivals, changes, creators)
     weighed = Weighed([], changes, [])
     #: of ids that nobody has used, by all that it hangs on
-    unknown: dict[tuple[int, bool, bool, bool], Admission] = {}
+    unknown: dict[tuple[TLP, bool, bool, bool], Admission] = {}
     for arrival in arrivals:
         change, (producer, organization) = changes[arrival.stix_id], creators[arrival.producer]
         member = organization is not None and organization not in poster.organizations
-        same = stored.get(arrival.stix_id, {})
-        twin = first_submitter(arrival, producer, change.facts, poster, same)
-        if twin is not None:
-            producer, member = twin, False
-        key = (int(arrival.tlp), arrival.revoked, member, producer in poster.producers)
-        admission = unknown.get(key) if change.facts is facts.NOTHING else None
-        if admission is None:
-            admission = admit(
-                arrival,
-                producer,
-                change.facts,
-                audience,
-                poster,
-                member=member,
-                same=same.get(producer),
-            )
-            if change.facts is facts.NOTHING:
+        if change.facts is facts.NOTHING:
+            key = (arrival.tlp, arrival.revoked, member, producer in poster.producers)
+            admission = unknown.get(key)
+            if admission is None:
+                admission = admit(arrival, producer, facts.NOTHING, audience, poster, member=member, same=None)
                 unknown[key] = admission
+        else:
+            same = stored.get(arrival.stix_id, {})
+            twin = first_submitter(arrival, producer, change.facts, poster, same)
+            if twin is not None:
+                producer, member = twin, False
+            admission = admit(arrival, producer, change.facts, audience, poster, member=member, same=same.get(producer))
         weighed.admissions.append(admission)
         weighed.judged.append((arrival, change, producer, admission))
     return weighed
