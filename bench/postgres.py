@@ -149,9 +149,13 @@ def walk(url: str, collection: str, limit: int) -> tuple[int, float]:
         found = 0
         began = time.perf_counter()
         with conn.cursor(binary=True) as cursor:
-            while rows := cursor.execute(text, values).fetchall()[:limit]:
-                found += len(rows)
-                values["after"] = rows[-1][0]
+            while (result := cursor.execute(text, values).pgresult) and result.ntuples:
+                objects_read = [result.get_value(row, 1) for row in range(min(limit, result.ntuples))]
+                found += len(objects_read)
+                cursor.scroll(len(objects_read) - 1, mode="absolute")
+                last = cursor.fetchone()
+                assert last
+                values["after"] = last[0]
         return found, time.perf_counter() - began
 
 

@@ -362,7 +362,7 @@ MUTATIONS = [
         "WHERE {where} ORDER BY date_added DESC LIMIT",
         READING + "test_t65_ascending_by_date_added",
     ),
-    ("T-66", OBJECTS, "    more = len(rows) > shown\n", "    more = len(rows) >= shown\n", EVERY_FILTER),
+    ("T-66", OBJECTS, "    more = len(raws) > shown\n", "    more = len(raws) >= shown\n", EVERY_FILTER),
     (
         "A-26",
         OBJECTS,

@@ -24,6 +24,7 @@ SCHEMA = "elections"
 _PLANS = "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off -c max_parallel_workers_per_gather=0"
 
 Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
+Cursor: TypeAlias = psycopg.AsyncCursor[tuple[Any, ...]]
 Pool: TypeAlias = AsyncConnectionPool[Connection]
 
 #: what is raised where the database does not answer, or not in time

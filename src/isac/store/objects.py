@@ -16,7 +16,7 @@ from isac.errors import Forbidden, NotFound
 from isac.policy.actors import Actor, administers
 from isac.policy.release import winner
 from isac.store import facts, log
-from isac.store.database import Connection
+from isac.store.database import Connection, Cursor
 from isac.store.facts import By, Subject, fetch
 from isac.store.members import Collection
 
@@ -96,15 +96,18 @@ class Manifest:
 
 async def page(conn: Connection, collection: Collection, query: Query) -> Page:
     """One page of objects, at most `query.limit` and MAX_BYTES, full in one way or the other unless it is the last."""
-    rows = await _rows(conn, collection, query, _SMALL)
-    shown = query.limit
-    if any(raw is None for _, raw in rows):
-        rows = await _rows(conn, collection, query, "raw")
-        sizes = itertools.accumulate(len(raw) for _, raw in rows)
-        shown = min(shown, max(1, sum(size <= MAX_BYTES for size in sizes)))
-    more = len(rows) > shown
-    del rows[shown:]
-    return Page([raw for _, raw in rows], _first(rows), _last(rows), more)
+    async with conn.cursor(binary=True) as cursor:
+        raws = await _raws(cursor, collection, query, _SMALL)
+        shown = query.limit
+        if None in raws:
+            raws = await _raws(cursor, collection, query, "raw")
+            sizes = itertools.accumulate(len(raw or b"") for raw in raws)
+            shown = min(shown, max(1, sum(size <= MAX_BYTES for size in sizes)))
+        more = len(raws) > shown
+        objects = [raw for raw in raws[:shown] if raw is not None]
+        if not objects:
+            return Page([], None, None, more)
+        return Page(objects, await _date(cursor, 0), await _date(cursor, len(objects) - 1), more)
 
 
 async def manifest(conn: Connection, collection: Collection, query: Query) -> Manifest:
@@ -205,20 +208,41 @@ async def _instants(conn: Connection, collection: Collection, pk: int, wanted: V
 # ------------------------------------------------------------------------------------------------------ the statement
 
 
+async def _raws(cursor: Cursor, collection: Collection, query: Query, columns: str) -> list[bytes | None]:
+    """The objects of a page, out of the answer as it lies there: a thousand dates would take longer to read."""
+    if not await _execute(cursor, collection, query, columns) or cursor.pgresult is None:
+        return []
+    return [cursor.pgresult.get_value(row, 1) for row in range(cursor.pgresult.ntuples)]
+
+
+async def _date(cursor: Cursor, row: int) -> datetime:
+    await cursor.scroll(row, mode="absolute")
+    found = await cursor.fetchone()
+    if found is None:
+        raise IndexError(row)
+    date: datetime = found[0]
+    return date
+
+
 async def _rows(conn: Connection, collection: Collection, query: Query, columns: str) -> list[tuple[Any, ...]]:
+    async with conn.cursor(binary=True) as cursor:
+        return await cursor.fetchall() if await _execute(cursor, collection, query, columns) else []
+
+
+async def _execute(cursor: Cursor, collection: Collection, query: Query, columns: str) -> bool:
     """`limit + 1` rows of (date_added, *columns); of `raw` fewer, where one is beyond MAX_BYTES.
 
     The one too many tells whether there is more.
     """
     if not _of_this_spec(query) or query.types == ():
-        return []
+        return False
     audiences = _audiences(collection)
     objects = None
     if query.ids is not None:
-        found = await fetch(conn, "SELECT pk FROM objects WHERE stix_id = ANY(%s)", (list(query.ids),))
+        found = await fetch(cursor.connection, "SELECT pk FROM objects WHERE stix_id = ANY(%s)", (list(query.ids),))
         objects = [pk for (pk,) in found]
         if not objects:
-            return []
+            return False
     text = _statement(
         columns,
         len(audiences),
@@ -238,9 +262,8 @@ async def _rows(conn: Connection, collection: Collection, query: Query, columns:
         "everywhere": audiences,
         "types": list(query.types or ()),
     }
-    async with conn.cursor(binary=True) as cursor:
-        await cursor.execute(text, values)
-        return await cursor.fetchall()
+    await cursor.execute(text, values)
+    return True
 
 
 def _walked(types: Sequence[str] | None) -> tuple[str, ...]:
