@@ -415,8 +415,8 @@ MUTATIONS = [
     (
         "T-71",
         WIRE,
-        'b",".join(page.objects)',
-        'b", ".join(orjson.dumps(orjson.loads(each)) for each in page.objects)',
+        "    members = page.objects[:]\n",
+        "    members = [orjson.dumps(orjson.loads(each), option=orjson.OPT_SORT_KEYS) for each in page.objects]\n",
         READING + "test_t71_objects_come_back_as_the_bytes_that_were_sent",
     ),
     (

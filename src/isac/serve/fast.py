@@ -9,12 +9,12 @@ import asyncio
 import functools
 import hashlib
 import weakref
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
+from isal import isal_zlib
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from isac.errors import IsacError, Unauthorized
@@ -27,7 +27,7 @@ from isac.store.members import Collection
 from isac.store.objects import BEGINNING, MAX_BYTES, SPEC_VERSION, Page, Query
 
 #: shorter bodies gain nothing by gzip, longer ones are packed in a thread
-_SHORT, _LONG = 1024, 64 * 1024
+_SHORT, _LONG = 1024, 1024 * 1024
 #: pages that are read out of the database here at once; the others of a crowd go the whole way, which turns some away
 _READS = 100
 #: requests whose meaning is remembered, and how long their query may be
@@ -343,5 +343,5 @@ async def _pack(headers: Sequence[tuple[bytes, bytes]], content: bytes) -> Answe
 
 
 def _gzip(content: bytes) -> bytes:
-    # The fastest level: another one costs three times as much and saves a tenth.
-    return zlib.compress(content, 1, wbits=31)
+    # Half a millisecond for a megabyte; the next better level takes six times as long and saves a twentieth.
+    return bytes(isal_zlib.compress(content, 1, wbits=31))
