@@ -30,6 +30,8 @@ from isac.store.objects import BEGINNING, MAX_BYTES, SPEC_VERSION, Page, Query
 _SHORT, _LONG = 1024, 1024 * 1024
 #: pages that are read out of the database here at once; the others of a crowd go the whole way, which turns some away
 _READS = 100
+#: seconds that such a page waits for a connection; the whole way waits once more, and clients give up after ten
+_SOON = 1.0
 #: requests whose meaning is remembered, and how long their query may be
 _MEANINGS, _LONGEST = 10_000, 1000
 
@@ -235,7 +237,7 @@ class Fast:
             return None
         self._reading += 1
         try:
-            async with here.pool.connection() as conn:
+            async with here.pool.connection(timeout=_SOON) as conn:
                 return await taxii.objects_answer(here, conn, meaning.asking, meaning.shelf, meaning.query)
         except Exception:  # noqa: BLE001 - whatever it is, the whole way meets it again, and has words for it
             return None
