@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
-import uvicorn
 import uvloop
 
 from bench import crowd, peers, stix
@@ -199,21 +198,6 @@ def bare_server(port: int) -> Iterator[None]:
         yield
 
 
-def _serve_bare(port: int) -> None:
-    uvicorn.run(
-        "bench.members:bare",
-        factory=True,
-        workers=WORKERS,
-        host="127.0.0.1",
-        port=port,
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        server_header=False,
-        log_level="warning",
-    )
-
-
 # ------------------------------------------------------------------------------------------------------------ measures
 
 
@@ -362,4 +346,4 @@ def _fairness(scene: Scene, port: int, count: int) -> None:
 
 
 if __name__ == "__main__":
-    _serve_bare(int(sys.argv[2]))
+    peers.serve("bench.members:bare", int(sys.argv[2]), factory=True, workers=WORKERS)

@@ -158,6 +158,11 @@ def _serve_bare(folder: Path, port: int) -> None:
         for number, (asked, status, headers) in enumerate(heads)
     }
     app = Bare({"/?alive": Recorded(200, [("content-length", "0")], b""), **answers})
+    serve(app, port)
+
+
+def serve(app: Any, port: int, **more: Any) -> None:
+    """An app that is measured beside ours, on the same event loop and HTTP parser."""
     uvicorn.run(
         app,
         host="127.0.0.1",
@@ -167,6 +172,7 @@ def _serve_bare(folder: Path, port: int) -> None:
         access_log=False,
         server_header=False,
         log_level="warning",
+        **more,
     )
 
 

@@ -48,7 +48,7 @@ _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9:-]{0,30})([^<>]*+)>")
 _HREF = re.compile(r"\bhref\s*+=\s*+(?:\"([^\"]{1,4000})\"|'([^']{1,4000})'|([^\s\"'>]{1,4000}))", re.I)
 _LINK = re.compile(r"(?:https?|hxxps?|ftp|mailto):", re.I)
 _OWN = re.compile(r"canonical|og:url", re.I)
-# `html.unescape` cannot count as far as some write zeros and digits.
+# `html.unescape` cannot count as far as some write zeros and digits (`_unescaped`).
 _ZEROS = re.compile(r"&#(x?)0++(?=[0-9a-f])", re.I)
 _TOO_LONG = re.compile(r"&#x?[0-9a-f]{8,};?", re.I)
 
@@ -131,6 +131,10 @@ def _decoded(data: bytes, charset: str) -> str:
 # --- HTML -----------------------------------------------------------------------------------------
 
 
+def _unescaped(text: str) -> str:
+    return html.unescape(_TOO_LONG.sub("\ufffd", _ZEROS.sub(r"&#\1", text)))
+
+
 class _Page:
     """A page is read tag by tag; a line ends where a block does."""
 
@@ -142,7 +146,7 @@ class _Page:
 
     def say(self, text: str, number: int) -> Iterator[Line]:
         if "&" in text:
-            text = html.unescape(_TOO_LONG.sub("\ufffd", _ZEROS.sub(r"&#\1", text)))
+            text = _unescaped(text)
         first, *rest = text.split("\n") if self._pre else [" ".join(text.split("\n"))]
         self._add(first, number)
         for offset, line in enumerate(rest, start=1):
@@ -171,9 +175,7 @@ class _Page:
         elif name in ("td", "th") and self._pieces:
             self._pieces.append("\t")
         if not closing and (found := _HREF.search(rest) if "=" in rest else None):
-            address = html.unescape(
-                _TOO_LONG.sub("\ufffd", _ZEROS.sub(r"&#\1", found[1] or found[2] or found[3] or ""))
-            )
+            address = _unescaped(found[1] or found[2] or found[3] or "")
             if name == "base" or (name == "link" and _OWN.search(rest)):
                 self._own.update(host.lower() for host in _HOST.findall(address))
             elif name in ("a", "area") and _LINK.match(address.strip()):

@@ -16,7 +16,7 @@ from isac.errors import Invalid
 from isac.formats import documents
 from isac.formats.documents import Line
 from isac.formats.found import observable_of
-from isac.stix.observables import ZERO_WIDTH, Observable, documentation, host, refang
+from isac.stix.observables import AT, DOT, ZERO_WIDTH, Observable, documentation, host, refang
 
 #: values of one document; more is a list, which `isac ingest` reads
 MAX_MENTIONS = 100_000
@@ -26,10 +26,8 @@ _MAX_JOINED = 20
 _HABIT = 10
 
 # As `observables.refang` undoes it, for cutting words: each of these is one letter of a value.
-_DOT = r"[ \t]?[\[({]{1,3}[ \t]?(?:\.|dot)[ \t]?[\])}]{1,3}[ \t]?|(?<=\w)\[\.(?=\w)|(?<=\w)\.\](?=\w)"
-_AT = r"[ \t]?[\[({]{1,3}[ \t]?(?:@|at)[ \t]?[\])}]{1,3}[ \t]?"
 _COLON = r"[\[({][ \t]?(?:://|:/|:|//|/)[ \t]?[\])}]"
-_MASK = rf"(?:{_DOT}|{_AT}|{_COLON})"
+_MASK = rf"(?:{DOT.pattern}|{AT.pattern}|{_COLON})"
 _NAME = r"(?:h(?:tt|xx|tx|xt|\*\*|__)p|f[tx*]p)s?"
 _SCHEME = rf"(?:[\[({{]{_NAME}[\])}}]|{_NAME})(?:://|:\\\\|{_COLON}/{{0,2}})"
 _TOKEN = re.compile(

@@ -44,8 +44,9 @@ class Observable(NamedTuple):
 ZERO_WIDTH = dict.fromkeys(map(ord, "\u00ad\u180e\ufeff\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064"))
 ZERO_WIDTH |= dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])  # changes of writing direction
 _PAIRS = {"(": ")", "[": "]", "{": "}", "<": ">", "«": "»", "“": "”", "‘": "’", '"': '"', "'": "'", "`": "`"}
-_DOT = re.compile(r"[ \t]?[\[({]{1,3}[ \t]?(?:\.|dot)[ \t]?[\])}]{1,3}[ \t]?|(?<=\w)\[\.(?=\w)|(?<=\w)\.\](?=\w)", re.I)
-_AT = re.compile(r"[ \t]?[\[({]{1,3}[ \t]?(?:@|at)[ \t]?[\])}]{1,3}[ \t]?", re.I)
+#: a dot and an at sign as people mask them
+DOT = re.compile(r"[ \t]?[\[({]{1,3}[ \t]?(?:\.|dot)[ \t]?[\])}]{1,3}[ \t]?|(?<=\w)\[\.(?=\w)|(?<=\w)\.\](?=\w)", re.I)
+AT = re.compile(r"[ \t]?[\[({]{1,3}[ \t]?(?:@|at)[ \t]?[\])}]{1,3}[ \t]?", re.I)
 _COLON_SLASH = re.compile(r"[\[({][ \t]?(:/?/?|//?)[ \t]?[\])}]")
 _SCHEME = re.compile(r"(?<![a-z0-9])[\[({]?(?:h(?:xx|tt|tx|xt|\*\*|__)p|(f)[x*]p)(s?)[\])}]?:(\\\\)?", re.I)
 
@@ -61,7 +62,7 @@ def refang(text: str) -> str:
         fanged = _bare(text.translate(ZERO_WIDTH))
         if "[" in fanged or "(" in fanged or "{" in fanged or "]" in fanged:
             fanged = _COLON_SLASH.sub(r"\1", fanged)
-            fanged = _AT.sub("@", _DOT.sub(".", fanged))
+            fanged = AT.sub("@", DOT.sub(".", fanged))
         if ":" in fanged:
             fanged = _SCHEME.sub(_scheme, fanged)
         if fanged == text:
