@@ -16,7 +16,7 @@ from isac.store.members import Collection
 from isac.store.objects import Page, Query
 from isac.store.polls import Served
 
-#: of kept answers, per worker
+#: of kept answers, per worker; increments have a quarter of it besides
 MAX_BYTES = 32 * 1024 * 1024
 #: what an answer needs beside its body, and how many ids, types and versions a query may name that is kept with it
 _AROUND, _NAMES = 2048, 20
