@@ -118,3 +118,10 @@ class Surroundings(IsacError):
 
     status = 503
     exit_code = 3
+
+
+class Unreachable(IsacError):
+    """A source elsewhere does not give what it should"""
+
+    status = 502
+    exit_code = 3
