@@ -63,7 +63,7 @@ def main() -> NoReturn:
         with database.explaining():
             app()
     except IsacError as error:
-        err.print(f"error: {error.detail}", markup=False)
+        err.print(f"error: {error.detail}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -201,7 +201,7 @@ def ingest(
 
     with_database(work)
     for line in report.lines():
-        out.print(line, markup=False)
+        out.print(line)
     raise typer.Exit(report.exit_code)
 
 
@@ -231,9 +231,9 @@ def extract(
                 except Invalid as error:
                     raise Invalid(f"{payload.name}: {error.detail}") from error
                 for line in prose.values(mentions) if values else prose.preview(payload.name, mentions):
-                    out.print(line, markup=False)
+                    out.print(line)
         except Invalid as error:
-            err.print(f"not read: {error.detail}", markup=False)
+            err.print(f"not read: {error.detail}")
             unread = True
     raise typer.Exit(1 if unread else 0)
 
@@ -251,8 +251,8 @@ def list_held(limit: Annotated[int, typer.Option(min=1, help="At most so many.")
 
     rows, reasons = with_database(work)
     for _, held in rows:
-        out.print(f"{held.held_at:%Y-%m-%d %H:%M}  {held.stix_id}", markup=False)
-        out.print(f"  for {held.audience}, from {held.source}; rule {held.rule}: {held.reason}", markup=False)
+        out.print(f"{held.held_at:%Y-%m-%d %H:%M}  {held.stix_id}")
+        out.print(f"  for {held.audience}, from {held.source}; rule {held.rule}: {held.reason}")
     total = sum(number for _, number in reasons)
     out.print(f"{total} held: {', '.join(f'{number} {rule}' for rule, number in reasons) or 'nothing waits'}.")
     if total:
@@ -307,7 +307,7 @@ def _tlp(text: str) -> TLP:
 @contextlib.contextmanager
 def _bar(name: str) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
     """A progress bar on a terminal, silence elsewhere: (expected, progress)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task(name, total=None)
         yield (

@@ -227,7 +227,7 @@ def _fingerprint(file: Path | None) -> Fingerprint | None:
 def _refuse(file: Path, problems: Sequence[rosters.Problem]) -> None:
     """All or nothing: with one problem nothing is imported, and all of them are shown."""
     for problem in problems:
-        err.print(f"{file}:{problem.line}: {problem.text}", markup=False)
+        err.print(f"{file}:{problem.line}: {problem.text}")
     if problems:
         count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
         raise Invalid(f"{file}: {count}, nothing was imported. Mend what is named above and try again.")

@@ -22,9 +22,9 @@ T = TypeVar("T")
 #: who did it, in the audit
 OPERATOR = "operator"
 
-# A pipe has no width that a table could be cut to.
-out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 1000)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+# A pipe has no width that a table could be cut to. Names are printed as they are: `[/b]` and `:bomb:` are rich's own.
+out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 1000)
+err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 def text_of(file: Path) -> str:
