@@ -113,6 +113,10 @@ class Invalid(IsacError):
     exit_code = 2
 
 
+class Classified(Invalid):
+    """It is classified, and must not be kept either"""
+
+
 class Surroundings(IsacError):
     """Something that this program needs is missing around it"""
 

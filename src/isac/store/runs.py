@@ -15,7 +15,7 @@ import orjson
 from isac.store.database import Connection
 from isac.store.facts import fetch
 
-#: taken in · kept, but not given on, as its terms forbid · the same as before · not taken, somebody has to look · failed
+#: taken in; kept, but not given on, as its terms forbid; the same as before; not taken: somebody has to look; failed
 Outcome = Literal["running", "taken", "kept", "unchanged", "suspect", "failed"]
 GOOD = ("taken", "kept", "unchanged")
 
@@ -36,8 +36,6 @@ class Run:
     #: objects or values that it named; lines that nobody could read
     listed: int | None
     unreadable: int | None
-    #: from where the next one goes on
-    bookmark: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +44,12 @@ class Brought:
 
     outcome: Outcome
     problem: str = ""
-    submission: int | None = None
+    #: public id of its last submission
+    submission: str | None = None
     payload: int | None = None
     size: int | None = None
     listed: int | None = None
     unreadable: int | None = None
-    bookmark: dict[str, Any] | None = None
 
 
 @contextlib.asynccontextmanager
@@ -82,26 +80,30 @@ async def begin(conn: Connection, feed: str, at: datetime) -> int:
 async def end(conn: Connection, pk: int, brought: Brought, at: datetime) -> None:
     """Note what became of it."""
     await conn.execute(
-        """UPDATE feed_runs SET ended_at = %s, outcome = %s, problem = %s, submission = %s, payload = %s, size = %s,
-                                listed = %s, unreadable = %s, bookmark = %s WHERE pk = %s""",
+        """UPDATE feed_runs SET ended_at = %s, outcome = %s, problem = %s, payload = %s, size = %s, listed = %s,
+                                unreadable = %s, submission = (SELECT pk FROM submissions WHERE id = %s::uuid)
+           WHERE pk = %s""",
         (
             at,
             brought.outcome,
             brought.problem,
-            brought.submission,
             brought.payload,
             brought.size,
             brought.listed,
             brought.unreadable,
-            None if brought.bookmark is None else orjson.dumps(brought.bookmark),
+            brought.submission,
             pk,
         ),
     )
 
 
-async def bookmark(conn: Connection, pk: int, place: dict[str, Any]) -> None:
+async def bookmark(conn: Connection, pk: int, feed: str, place: dict[str, Any]) -> None:
     """Note how far a run has come, so that the next one goes on from there even if this one is cut off."""
     await conn.execute("UPDATE feed_runs SET bookmark = %s WHERE pk = %s", (orjson.dumps(place), pk))
+    # Only the newest is asked for, and that of many files is long.
+    await conn.execute(
+        "UPDATE feed_runs SET bookmark = NULL WHERE feed = %s AND pk < %s AND bookmark IS NOT NULL", (feed, pk)
+    )
 
 
 async def last_bookmark(conn: Connection, feed: str) -> dict[str, Any]:
@@ -118,11 +120,11 @@ async def latest(conn: Connection, feed: str, limit: int = 1, outcomes: Sequence
     """The last runs of a feed, the newest first; of these outcomes only, if any are named."""
     rows = await fetch(
         conn,
-        """SELECT feed, started_at, ended_at, outcome, problem, size, listed, unreadable, bookmark FROM feed_runs
+        """SELECT feed, started_at, ended_at, outcome, problem, size, listed, unreadable FROM feed_runs
            WHERE feed = %s AND (%s OR outcome = ANY(%s)) ORDER BY pk DESC LIMIT %s""",
         (feed, not outcomes, list(outcomes), limit),
     )
-    return [Run(*row[:8], bookmark=orjson.loads(row[8]) if row[8] else {}) for row in rows]
+    return [Run(*row) for row in rows]
 
 
 # ---------------------------------------------------------------------------------------------------- what a list names
