@@ -47,6 +47,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Of a POST body, in octets (TAXII 2.1 §4.2.1): an ATT&CK bundle has 50 MB.
     max_content_length: Annotated[int, Meta(gt=0)] = 100 * 1024 * 1024
 
+    # Empty: the definitions that come with the program.
+    feeds: str = ""
+
+    # Feeds are read and what is over ends, in a process beside the server's; off where `isac worker` runs elsewhere.
+    jobs: bool = True
+
+    # Private networks that feeds may be fetched from, separated by commas: none, since names may lead anywhere.
+    outbound_allow: str = ""
+
+    # Empty: connections go out directly.
+    outbound_proxy: str = ""
+
+    # Empty: the system's authorities alone.
+    outbound_ca: str = ""
+
+    # How long payloads are kept as they came; 0: for ever, as a legal hold asks.
+    archive_days: Annotated[int, Meta(ge=0, le=36_500)] = 400
+
     # May whoever has no key read the public collection? An operator has to want that.
     public_collection: bool = False
 
@@ -63,6 +81,16 @@ def settings() -> Settings:
         field = place.rstrip("`")
         name = _PREFIX + field.upper()
         raise Invalid(f"{name} is {given[field]!r}: {wanted}. See docs/settings.md.") from error
+
+
+def environment(database_url: str) -> dict[str, str]:
+    """That of a child that works on the same database."""
+    return os.environ | {f"{_PREFIX}DATABASE_URL": database_url}
+
+
+def secret(name: str) -> str | None:
+    """The value of a variable that a feed's definition names."""
+    return os.environ.get(name)
 
 
 def _other(kind: type, value: Any) -> Any:
