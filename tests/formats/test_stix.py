@@ -194,6 +194,21 @@ def test_brackets_and_marks_in_any_order_raise_nothing_but_invalid(text: str) ->
     assert all(piece in text.encode() for piece in pieces)
 
 
+MEMBERS = st.lists(st.sampled_from(['"a":1', '"b":"\\ud800"', '"a":[{}]', '"c":{"a":2}', '"\\u0061":3', '"a":', "1"]))
+
+
+@given(st.text(alphabet='{}[]:,"ab \\1', max_size=60) | MEMBERS.map(",".join).map("{}}}".format))
+def test_the_members_that_are_named_are_those_of_all(written: str) -> None:
+    text = f"{{{written}".encode()
+    try:
+        every = cutting.members(text)
+    except Invalid:
+        with pytest.raises(Invalid):
+            cutting.members(text, frozenset("ab"))
+        return
+    assert cutting.members(text, frozenset("ab")) == {name: every[name] for name in every.keys() & {"a", "b"}}
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),

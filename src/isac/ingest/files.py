@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import io
+import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,7 @@ MAX_BYTES = 1024 * 1024 * 1024
 LARGE = 5_000
 _GZIP = b"\x1f\x8b"
 _TAR, _TAR_AT = b"ustar", 257
+_BEGINS_AS_JSON = re.compile(rb"[\xef\xbb\xbf \t\r\n]*+[{\[<]")
 #: where a zero byte shows that a file is no text
 _HEAD = 4096
 
@@ -91,19 +93,18 @@ def _members(path: Path, data: bytes, feed: "Feed | None") -> Iterator[Payload]:
             if opened is None:
                 continue
             content = opened.read()
-            if (feed is None or feed.format == "misp") and misp.recognized(content):
-                if misp.is_index(content):
-                    continue
-                try:
-                    events += misp.split(content)
-                except Invalid:
-                    # Its reader will say why.
-                    yield Payload(f"{path}:{member.name}", content)
+            of_misp = feed is None or feed.format == "misp"
+            if of_misp and misp.is_index(content):
+                continue
+            found = misp.events(content) if of_misp else None
+            if found is not None:
+                events += found
                 continue
             cut = None if feed else _cut(content)
             if cut:
                 pieces += cut
             else:
+                # A list, or what its reader will refuse with the reason.
                 yield Payload(f"{path}:{member.name}", content)
     if pieces:
         yield Payload(str(path), b"", pieces)
@@ -112,17 +113,23 @@ def _members(path: Path, data: bytes, feed: "Feed | None") -> Iterator[Payload]:
 
 
 def _cut(data: bytes) -> Sequence[bytes] | None:
-    """The objects of a STIX document; None for a list, and for what its reader will refuse with the reason."""
+    """The objects of a STIX document; None for a list, and for what is no STIX."""
+    if not _is_json(data):
+        return None
     try:
-        read = _read(data, None)
+        return stix.split(data)
     except Invalid:
         return None
-    return None if isinstance(read, Iterator) else read
+
+
+def _is_json(data: bytes) -> bool:
+    """JSON, or XML, of which the reader of STIX says what to do with it."""
+    return _BEGINS_AS_JSON.match(data) is not None
 
 
 def is_machine_readable(data: bytes) -> bool:
     """Is it STIX or MISP, and not something for people?"""
-    return misp.recognized(data) or bool(_cut(data))
+    return misp.is_index(data) or misp.events(data) is not None or bool(_cut(data))
 
 
 async def ingest(
@@ -180,9 +187,12 @@ def _read(data: bytes, feed: "Feed | None") -> Sequence[bytes] | Iterator[Found 
     """As the feed's definition says; without one MISP and STIX are told by how they begin, all else is a list."""
     if feed is not None:
         return feed.read(data)
-    if misp.recognized(data):
+    if misp.is_index(data):
         return misp.read(data)
-    if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b"<"):
+    events = misp.events(data)
+    if events is not None:
+        return misp.read_events(events)
+    if _is_json(data):
         return stix.split(data)
     if not data.strip(b"\xef\xbb\xbf \t\r\n"):
         raise Invalid("is empty.")
