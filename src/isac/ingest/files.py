@@ -29,6 +29,8 @@ if TYPE_CHECKING:  # pydantic takes longer to load than most lists to read
 
 #: what a packed file may unpack to; larger ones are cut by their owner
 MAX_BYTES = 1024 * 1024 * 1024
+#: files in an archive: the largest feeds of events have some ten thousand
+_MAX_FILES = 100_000
 #: objects from which on a second process pays for its start
 LARGE = 5_000
 _GZIP = b"\x1f\x8b"
@@ -88,6 +90,7 @@ def _members(path: Path, data: bytes, feed: "Feed | None") -> Iterator[Payload]:
     pieces: list[bytes] = []
     events: list[bytes] = []
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        _refuse_large(path, archive)
         for member in archive:
             opened = archive.extractfile(member) if member.isfile() else None
             if opened is None:
@@ -110,6 +113,17 @@ def _members(path: Path, data: bytes, feed: "Feed | None") -> Iterator[Payload]:
         yield Payload(str(path), b"", pieces)
     if events:
         yield Payload(str(path), b"", events=events)
+
+
+def _refuse_large(path: Path, archive: tarfile.TarFile) -> None:
+    """Before anything is read: files with holes take no room in the archive, and empty ones hardly any."""
+    size = 0
+    for number, member in enumerate(archive, start=1):
+        size += member.size
+        if size > MAX_BYTES:
+            raise Invalid(f"{path}: holds more than {MAX_BYTES >> 20} MiB; cut it into several files.")
+        if number > _MAX_FILES:
+            raise Invalid(f"{path}: holds more than {_MAX_FILES:,} files; cut it into several archives.")
 
 
 def _cut(data: bytes) -> Sequence[bytes] | None:
