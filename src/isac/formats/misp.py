@@ -55,8 +55,10 @@ _TYPES: Mapping[str, Sequence[str | None]] = {
 # What the part without a value is, in words for the description.
 _BESIDE = {"filename": "File name", "malware-sample": "File name", "port": "Port"}
 
-# MISP's `distribution`: 0 the sender's own organization, 4 a named group of them. 5 is the event's.
+# MISP's `distribution`: 0 the sender's own organization, 4 a named group of them, 1 to 3 its community and wider. 5 is
+# the event's.
 _NARROW = frozenset({"0", "4"})
+_WIDE = frozenset({"1", "2", "3"})
 _TRUE = frozenset({"true", "1", "yes"})
 
 # A hostile event must not multiply: each of its attributes carries what the event says.
@@ -438,6 +440,7 @@ def _read_attribute(number: int, piece: bytes, level: _Level) -> Iterator[Found 
                 labels=own.labels,
                 references=own.references,
                 tlp=own.tlp,
+                wide=own.distribution in _WIDE,
             )
 
 
