@@ -138,7 +138,7 @@ def test_every_attribute_of_misp_is_accounted_for(town: Town, path: Path) -> Non
     done, reasons = town.take_in(path)
 
     assert [reason for reason in reasons if not is_sentence(reason)] == []
-    ((payload, reading),) = [each for each in done if misp.recognized(each[0].data) or each[0].events]
+    ((payload, reading),) = [each for each in done if misp.events(each[0].data) or each[0].events]
     values = list(misp.read_events(payload.events) if payload.events else misp.read(payload.data))
     distinct = {each.observable for each in values if not isinstance(each, Unreadable)}
     assert accounted(reading) == len(distinct) + sum(isinstance(each, Unreadable) for each in values)

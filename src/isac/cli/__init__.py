@@ -201,7 +201,7 @@ def ingest(
             collection = await members.shelf(conn, to)
             asking = await members.source(conn, name)
         report.where = f"{collection.own.code}, {collection.title}"
-        for payload in _payloads(paths, definition, report):
+        for payload in _payloads(paths, definition, report.unread):
             await one(pool, payload, collection, asking)
 
     async def one(pool: Pool, payload: files.Payload, collection: members.Collection, asking: Actor) -> None:
@@ -246,21 +246,20 @@ def extract(
     """
     from isac.formats import prose
 
-    unread = False
-    for path in paths:
+    unread: list[str] = []
+    for payload in _payloads(paths, None, unread):
+        if payload.pieces is not None or payload.events or files.is_machine_readable(payload.data):
+            unread.append(f"{payload.name}: is no text for people; `isac ingest` takes it in.")
+            continue
         try:
-            for payload in files.payloads(path):
-                if payload.pieces is not None or payload.events or files.is_machine_readable(payload.data):
-                    raise Invalid(f"{payload.name}: is no text for people; `isac ingest` takes it in.")
-                try:
-                    mentions = prose.read(payload.data)
-                except Invalid as error:
-                    raise Invalid(f"{payload.name}: {error.detail}") from error
-                for line in prose.values(mentions) if values else prose.preview(payload.name, mentions):
-                    out.print(line)
+            mentions = prose.read(payload.data)
         except Invalid as error:
-            err.print(f"not read: {error.detail}")
-            unread = True
+            unread.append(f"{payload.name}: {error.detail}")
+            continue
+        for line in prose.values(mentions) if values else prose.preview(payload.name, mentions):
+            out.print(line)
+    for line in unread:
+        err.print(f"not read: {line}")
     raise typer.Exit(1 if unread else 0)
 
 
@@ -302,12 +301,13 @@ def build_schemas(folder: Annotated[Path, typer.Argument(help="The folder schema
 # ------------------------------------------------------------------------------------------------------------- details
 
 
-def _payloads(paths: Sequence[Path], feed: "Feed | None", report: Report) -> Iterator[files.Payload]:
+def _payloads(paths: Sequence[Path], feed: "Feed | None", unread: list[str]) -> Iterator[files.Payload]:
+    """The documents in all files; a file that cannot be read costs no other."""
     for path in paths:
         try:
             yield from files.payloads(path, feed)
         except Invalid as error:
-            report.unread.append(error.detail)
+            unread.append(error.detail)
 
 
 def _tlp(text: str) -> TLP:

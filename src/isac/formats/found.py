@@ -92,6 +92,8 @@ class Found:
     until: datetime | None = None
     #: what the source itself marks it with
     tlp: TLP | None = None
+    #: the source says that it is not for few, without a marking
+    wide: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from isac.formats.found import Found, Unreadable
 from isac.stix import authored, markings
 from isac.stix.markings import TLP
 from isac.stix.objects import same
-from isac.store import facts, members
+from isac.store import facts, members, submissions
 from isac.store.database import Connection
 
 _BATCH = 2000
@@ -32,6 +32,8 @@ class _Listed:
     generation: int = 0
     #: its newest version's bytes; None where there is none yet
     stored: bytes | None = None
+    #: that version is not stored, but waits in triage: nobody has it
+    waits: bool = False
 
 
 async def author(
@@ -89,8 +91,13 @@ async def _standing(conn: Connection, batch: dict[str, Found], producer: str, so
     #: id of the generation asked for → id of the first
     asked = {stix_id: stix_id for stix_id in batch}
     while asked:
-        stored = await _stored(conn, list(asked), producer, source)
+        # Ids of indicators can be guessed, so others may have put objects of theirs under them.
+        stored = await facts.newest(conn, asked, producer)
         revoked: dict[str, str] = {}
+        waiting = await submissions.held_by_tlp(conn, asked.keys() - stored.keys(), source)
+        for stix_id, raw in waiting.items():
+            first = asked[stix_id]
+            standing[first] = replace(standing[first], stored=raw, waits=True)
         for stix_id, (raw, is_revoked) in stored.items():
             first = asked[stix_id]
             if not is_revoked:
@@ -102,45 +109,33 @@ async def _standing(conn: Connection, batch: dict[str, Found], producer: str, so
     return list(standing.values())
 
 
-async def _stored(conn: Connection, stix_ids: list[str], producer: str, source: str) -> dict[str, tuple[bytes, bool]]:
-    """Our newest versions, and whether each is a revocation; of what is not stored, the version that waits in triage.
-
-    Ids of indicators can be guessed, so others may have put objects of theirs under them.
-    """
-    waiting = await facts.fetch(
-        conn,
-        """SELECT DISTINCT ON (h.stix_id) h.stix_id, h.raw FROM held h JOIN submissions s ON s.pk = h.submission
-           WHERE h.stix_id = ANY(%s) AND h.rule = 'tlp' AND s.source = %s ORDER BY h.stix_id, h.held_at DESC""",
-        (stix_ids, source),
-    )
-    rows = await facts.fetch(
-        conn,
-        """SELECT DISTINCT ON (o.stix_id) o.stix_id, v.raw, v.revoked FROM versions v JOIN objects o ON o.pk = v.object
-           JOIN producers p ON p.pk = v.producer
-           WHERE o.stix_id = ANY(%s) AND p.identity = %s AND NOT v.deleted ORDER BY o.stix_id, v.modified DESC""",
-        (stix_ids, producer),
-    )
-    return {stix_id: (raw, False) for stix_id, raw in waiting} | {
-        stix_id: (raw, revoked) for stix_id, raw, revoked in rows
-    }
-
-
 def _piece(listed: _Listed, producer: str, source: str, tlp: TLP | None, default: TLP, now: datetime) -> bytes:
-    """The stored bytes where nothing changed; else a new version, or the first. What the list itself marks counts."""
-    tlp = listed.found.tlp if listed.found.tlp is not None else tlp
+    """The stored bytes where nothing changed; else a new version, or the first."""
     if listed.stored is None:
-        tlp = default if tlp is None else tlp
+        tlp = _marking(listed, tlp, default, {})
         return _write(listed, producer, source, tlp, created=now, modified=now, valid_from=listed.found.seen or now)
     body: dict[str, Any] = orjson.loads(listed.stored)
-    if tlp is None:
-        marked = markings.in_force(body).tlp
-        tlp = default if marked is None else marked
+    tlp = _marking(listed, tlp, default, body)
     created, modified = times.read(body["created"]), times.read(body["modified"])
     valid_from = times.read(body.get("valid_from", body["created"]))
     again = _write(listed, producer, source, tlp, created=created, modified=modified, valid_from=valid_from)
     if same(again, listed.stored):
         return listed.stored
     return _write(listed, producer, source, tlp, created=created, modified=now, valid_from=valid_from)
+
+
+def _marking(listed: _Listed, tlp: TLP | None, default: TLP, body: dict[str, Any]) -> TLP:
+    """What the list itself marks counts, then what it is handed in with, then the marking under which it is stored.
+
+    What waits is not stored, so that what was too strict for its audience once can be handed in again.
+    """
+    given = listed.found.tlp if listed.found.tlp is not None else tlp
+    if given is not None:
+        return given
+    stored = markings.in_force(body).tlp if not listed.waits else None
+    # So it was marked while its sender gave it to few; its sender's own word is the newer one.
+    widened = listed.found.wide and stored is TLP.AMBER_STRICT
+    return default if stored is None or widened else stored
 
 
 def _write(
@@ -187,10 +182,10 @@ def _write(
     )
 
 
-async def ended(conn: Connection, stix_ids: Sequence[str], source: str, now: datetime) -> list[bytes]:
+async def ended(conn: Connection, stix_ids: Sequence[str], now: datetime) -> list[bytes]:
     """Versions of our indicators that end now; nothing for what has ended already, or is no indicator of ours."""
     isac = await members.steward(conn)
-    stored = await _stored(conn, list(stix_ids), isac.identity, source)
+    stored = await facts.newest(conn, stix_ids, isac.identity)
     bodies = (orjson.loads(raw) for raw, revoked in stored.values() if not revoked)
     return [
         authored.ended(body, now)
