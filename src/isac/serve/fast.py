@@ -110,7 +110,7 @@ class Fast:
         if remembered.served is not None and scope["method"] == "GET":
             self.here.polls.add(meaning.asking, meaning.shelf, meaning.query, remembered.served)
         if encodings and len(remembered.content) >= _SHORT and _takes_gzip(encodings):
-            remembered = await self._packed(self.here, meaning, remembered)
+            remembered = await self._packed(self.here, remembered)
         await remembered.send(scope, send)
 
     async def _is_fresh(self, here: Site, scope: Scope) -> bool:
@@ -206,8 +206,9 @@ class Fast:
         if self._placed_at is not here.follower.at:
             self._placed_at = here.follower.at
             self._placed.clear()
-        # Between two rows all cursors are one.
-        place = meaning.audiences, here.follower.places(meaning.audiences, after), query.types, query.limit
+        # Between two rows all cursors are one; the rest is what the page's `next` tells besides.
+        places = here.follower.places(meaning.audiences, after)
+        place = meaning.shelf.pk, places, query.types, query.limit, query.spec_versions
         placed = self._placed.get(place)
         if placed is not None:
             return placed
@@ -244,9 +245,9 @@ class Fast:
         finally:
             self._reading -= 1
 
-    async def _packed(self, here: Site, meaning: Meaning, found: Answer) -> Answer:
+    async def _packed(self, here: Site, found: Answer) -> Answer:
         if found.packed is None:
-            here.pages.pack(meaning.shelf, meaning.query, found, await _pack(found.headers, found.content))
+            here.pages.pack(found, await _pack(found.headers, found.content))
         return found.packed or found
 
 
