@@ -4,7 +4,7 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -14,8 +14,8 @@ import psycopg
 import pytest
 import uvloop
 from tests.clients.writers import Journal, Member, Stewards
-from tests.conftest import Person, Running, serving
-from tests.serve.conftest import TAXII, Asking, Both, is_error, mutex, tool, versions_of
+from tests.conftest import Person
+from tests.serve.conftest import TAXII, Asking, Both, mutex, tool, versions_of
 
 from isac import times
 from isac.store import database, facts, members
@@ -326,45 +326,6 @@ def test_an_import_is_passed_over(both: Both, people: dict[str, Person], monkeyp
 
     assert (status, content.count(b'"id"')) == (200, 9)
     both.agree(clerk.person, path, {"added_after": headers["x-taxii-date-added-last"]})
-
-
-@pytest.fixture
-def limited(database_url: str) -> Iterator[Running]:
-    with serving(database_url, limited=True) as running:
-        yield running
-
-
-@pytest.mark.taxii("L-18")
-def test_who_asks_too_often_is_told_when_to_come_back(limited: Running, people: dict[str, Person]) -> None:
-    franklin, oak = (
-        httpx2.Client(base_url=limited.base, auth=(people[name].key_id, people[name].secret), trust_env=False)
-        for name in ("franklin", "oak")
-    )
-    with franklin, oak:
-        path = f"/elections/collections/{people['franklin'].collection}/objects/"
-        answer, taken = franklin.get(path, params={"limit": 1}), 0
-        while answer.status_code == 200 and taken < 10_000:  # a slow machine gets tokens meanwhile
-            answer, taken = franklin.get(path, params={"limit": 1}), taken + 1
-
-        assert taken >= 500
-        assert is_error(answer, 429)
-        assert int(answer.headers["Retry-After"]) >= 1
-        assert oak.get("/elections/").status_code == 200
-
-
-def test_a_wrong_key_is_slowed_down_and_a_good_one_beside_it_is_not(
-    limited: Running, people: dict[str, Person]
-) -> None:
-    person = people["franklin"]
-    with httpx2.Client(base_url=limited.base, trust_env=False) as http:
-        wrong = [http.get("/elections/", auth=("", f"{person.secret}x")).status_code for _ in range(30)]
-        without = [http.get("/elections/").status_code for _ in range(30)]
-        good = http.get("/elections/", auth=("", person.secret)).status_code
-
-    assert wrong[:20] == [401] * 20
-    assert wrong[-1] == 429
-    assert without == [401] * 30
-    assert good == 200
 
 
 def test_nobody_meets_a_view_that_is_half_an_import(

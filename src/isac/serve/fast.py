@@ -17,7 +17,7 @@ from typing import TypeAlias
 from isal import isal_zlib
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from isac.errors import IsacError, Unauthorized
+from isac.errors import IsacError, NotFound, Unauthorized
 from isac.policy.actors import Actor, Fingerprint
 from isac.serve import access, certificates, queries, taxii, wire
 from isac.serve.access import Allowances, Site
@@ -97,7 +97,7 @@ class Fast:
             # Asking who that is may have taken its time.
             if meaning is not None and self.here.follower.is_fresh() and meaning.roster == self.here.follower.roster:
                 remembered = self._remembered(self.here, meaning)
-                if self.here.limits and not self._may_ask(self.here.limits, meaning, scope):
+                if self.here.limits and self._count(self.here.limits, meaning, scope):
                     remembered = None  # the whole way says so
                 elif remembered is None:
                     remembered = await self._read(self.here, meaning)
@@ -127,9 +127,13 @@ class Fast:
                 self._accepts[accept] = known
         return known
 
-    def _may_ask(self, limits: Allowances, meaning: Meaning, scope: Scope) -> bool:
+    def _count(self, limits: Allowances, meaning: Meaning, scope: Scope) -> float:
+        """Count the request, once for both ways: 0, or the seconds that it comes too early."""
         address = scope["client"][0] if scope["client"] else ""
-        return not limits.take(meaning.asking, address, asyncio.get_running_loop().time())
+        wait = limits.take(meaning.asking, address, asyncio.get_running_loop().time())
+        if not wait:
+            scope[access.COUNTED] = True
+        return wait
 
     # ------------------------------------------------------------------------------------------------------- meanings
 
@@ -160,16 +164,21 @@ class Fast:
         return found
 
     async def _reader(self, here: Site, scope: Scope) -> Reader:
-        """Who reads which collection. Raises NotFound, Unauthorized."""
+        """Who reads which collection, by the rolls alone. Raises NotFound, Unauthorized.
+
+        What is wrong is asked for in the database on the whole way alone, which counts it.
+        """
+        if not (here.keyring.is_true() and here.shelves.is_true()):
+            async with here.pool.connection() as conn:
+                await here.keyring.renew(conn)
+                await here.shelves.renew(conn)
         roster, proof = here.follower.roster, access.proof_in(scope)
-        asking = here.visitor if proof is None else await here.keyring.actor(proof)
+        asking = here.visitor if proof is None else here.keyring.known(proof)
         if asking is None:
             raise Unauthorized("Nothing tells who asks, or it is wrong.")
-        reference = scope["path"][len(self._before) : -len(self._behind)]
-        shelf = here.shelves.known(reference, asking)
+        shelf = here.shelves.known(scope["path"][len(self._before) : -len(self._behind)], asking)
         if shelf is None:
-            async with here.pool.connection() as conn:
-                shelf = await here.shelves.readable(conn, reference, asking)
+            raise NotFound("No such collection.")
         return roster, asking, shelf, tuple(audience.pk for audience in shelf.audiences)
 
     # -------------------------------------------------------------------------------------------------------- answers
