@@ -303,6 +303,7 @@ class _Finish:
                 start, started = started, None
                 await self._finish(start, message, scope, send)
 
+        scope.setdefault("state", {})
         # HEAD is a GET whose body stays here.
         await self._whole({**scope, "method": "GET"}, receive, finishing)
 
@@ -314,7 +315,11 @@ class _Finish:
         whole = answer([*start["headers"]], content)
         if is_ready and self._tags and _has(self._tags, whole.tag):
             await _not_modified(whole).send(scope, send)
-        elif is_ready and len(whole.content) >= _SHORT and _takes_gzip(self._encodings):
+            return
+        # Objects that leave are recorded, as those from memory are: neither HEAD nor 304 gives anything out.
+        if is_ready and scope["method"] == "GET" and "record" in scope["state"]:
+            scope["state"]["record"]()
+        if is_ready and len(whole.content) >= _SHORT and _takes_gzip(self._encodings):
             await (await _pack(whole.headers, whole.content)).send(scope, send)
         elif is_ready:
             await whole.send(scope, send)
