@@ -47,6 +47,8 @@ class Answer:
     packed: "Answer | None" = None
     #: what a client that has it is told
     unchanged: "Answer | None" = None
+    #: does `Pages` count it among what it keeps?
+    counted: bool = False
 
     @property
     def size(self) -> int:
@@ -97,9 +99,8 @@ class Pages:
             return
         self._drop((shelf.pk, query))
         self._kept[shelf.pk, query] = stamp, full, kept
-        self._bytes += kept.size
-        while self._kept and self._bytes > MAX_BYTES:
-            self._drop(next(iter(self._kept)))
+        kept.counted = True
+        self._grow(kept.size)
 
     def find(self, shelf: Collection, query: Query, now: Stamp) -> Answer | None:
         """The answer to a query, if it is still true."""
@@ -113,18 +114,24 @@ class Pages:
         self._drop((shelf.pk, query))
         return None
 
-    def pack(self, shelf: Collection, query: Query, kept: Answer, packed: Answer) -> None:
-        """Keep the gzip form with the answer; several may have made it at once."""
+    def pack(self, kept: Answer, packed: Answer) -> None:
+        """Keep the gzip form with the answer, whatever query led to it; several may have made it at once."""
         if kept.packed is not None:
             return
         kept.packed = packed
-        if (shelf.pk, query) in self._kept and self._kept[shelf.pk, query][2] is kept:
-            self._bytes += len(packed.content)
+        if kept.counted:
+            self._grow(len(packed.content))
+
+    def _grow(self, size: int) -> None:
+        self._bytes += size
+        while self._kept and self._bytes > MAX_BYTES:
+            self._drop(next(iter(self._kept)))
 
     def _drop(self, key: tuple[int, Query]) -> None:
         found = self._kept.pop(key, None)
         if found:
             self._bytes -= found[2].size
+            found[2].counted = False
 
 
 class Increments:

@@ -9,8 +9,10 @@ import contextlib
 import itertools
 import logging
 import multiprocessing
+import os
+import socket
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -156,6 +158,7 @@ class Follower:
         for _ in range(2):  # the look that is under way may have begun too early
             if self._common is None or self._common.done():
                 self._common = asyncio.ensure_future(self.look())
+                self._common.add_done_callback(_is_known)
             await asyncio.wait({self._common}, timeout=STALE)
             if self.is_fresh():
                 return True
@@ -204,14 +207,16 @@ class Follower:
             if self._conn is None:
                 self._conn = await database.connect(self._url)
             looking = asyncio.ensure_future(self._look(self._conn))
-            done, _ = await asyncio.wait({looking}, timeout=_PATIENCE)
-            if not done:
-                # Whoever is silent would not answer a goodbye either.
-                self._conn.pgconn.finish()
-                looking.cancel()
-            if not done or looking.exception():
-                await self._hang_up()
-            if not done:
+            try:
+                await asyncio.wait({looking}, timeout=_PATIENCE)
+            finally:
+                # It is silent, or nobody waits any more. It has to end here: two looks would keep the same rows twice.
+                if is_late := not looking.done():
+                    _cut(self._conn)
+                    await asyncio.wait({looking})
+                if looking.exception() or is_late:
+                    await self._hang_up()
+            if is_late:
                 raise Away("the database is silent")
             looking.result()
 
@@ -243,38 +248,48 @@ class Follower:
 
     async def _read(self, conn: Connection, seen: int, seq: int, date: datetime) -> None:
         """What happened between two entries. Later ends count when their turn comes: a view never changes."""
-        between = {"seen": seen, "seq": seq}
-        ends = await fetch(conn, _ENDS, between)
-        unsure = {audience for _, audience, is_shut in ends if is_shut}
+        between = {"seen": seen, "seq": seq, "most": MAX_BYTES}
         second = int(self._clock())
         self._lately = (second, (self._lately[1] if self._lately[0] == second else 0) + seq - seen)
-        is_import = self._lately[1] > _IMPORT
-        imported, rows = [], []
-        if is_import:
-            imported = await fetch(conn, _IMPORTED, between)
-            unsure |= {audience for audience, _ in imported}
-        else:
-            async with conn.cursor(binary=True) as cursor:
-                await cursor.execute(_PUT, between)
-                rows = await cursor.fetchall()
-        newest = await self._newest(conn, list(unsure))
+        if self._lately[1] > _IMPORT:
+            await self._pass_over(conn, between, date)
+            return
+        async with conn.cursor(binary=True) as cursor:
+            await cursor.execute(_PUT, between)
+            rows = await cursor.fetchall()
+        if rows and rows[0][-1] is None:
+            await self._pass_over(conn, between, date)
+            return
+        ends = await fetch(conn, _ENDS, between)
+        newest = await self._newest(conn, {audience for _, audience, is_shut in ends if is_shut})
         # From here on nothing is awaited.
         for number, audience, _ in ends:
             self._shelf(audience).ended = seq
             gone = self._by_seq.pop(number, None)
             if gone:
                 gone.live = False
-        for audience, put in imported:
-            self._shelf(audience).put = put
         for row in rows:
             self._keep(*row)
         for audience, latest in newest:
             self._shelf(audience).newest = latest
-        if is_import:
-            self._forget(date)
-        elif len(self._by_seq) > MAX_ROWS or self._bytes > MAX_BYTES:
+        while len(self._by_seq) > MAX_ROWS or self._bytes > MAX_BYTES:
             dates = sorted(each for shelf in self._shelves.values() for each in shelf.dates)
             self._forget(dates[len(dates) // 2])
+
+    async def _pass_over(self, conn: Connection, between: Mapping[str, int], date: datetime) -> None:
+        """Too much happened, in entries or in bytes: nothing of it is kept, and nothing from before."""
+        ended = await fetch(conn, _ENDED, between)
+        put = await fetch(conn, _PASSED_OVER, between)
+        unsure = {audience for audience, is_shut in ended if is_shut} | {audience for audience, _ in put}
+        newest = await self._newest(conn, unsure)
+        # From here on nothing is awaited.
+        for audience, _ in ended:
+            self._shelf(audience).ended = between["seq"]
+        for audience, last in put:
+            self._shelf(audience).put = last
+        for audience, latest in newest:
+            self._shelf(audience).newest = latest
+        self._forget(date)
 
     def _keep(self, seq: int, date: datetime, audience: int, kind: str, live: bool, shut: bool, raw: bytes) -> None:
         shelf = self._shelf(audience)
@@ -290,8 +305,8 @@ class Follower:
     def _shelf(self, audience: int) -> Shelf:
         return self._shelves.setdefault(audience, Shelf())
 
-    async def _newest(self, conn: Connection, audiences: Sequence[int]) -> list[tuple[Any, ...]]:
-        return await fetch(conn, _NEWEST, (audiences,)) if audiences else []
+    async def _newest(self, conn: Connection, audiences: Collection[int]) -> list[tuple[Any, ...]]:
+        return await fetch(conn, _NEWEST, (list(audiences),)) if audiences else []
 
     def _forget(self, until: datetime) -> None:
         """Drop the rows up to this date."""
@@ -341,9 +356,27 @@ SELECT seq, audience, shut_seq IS NOT NULL AND shut_seq <= %(seq)s
   FROM log WHERE ended_seq > %(seen)s AND ended_seq <= %(seq)s
 UNION ALL
 SELECT seq, audience, true FROM log WHERE shut_seq > %(seen)s AND shut_seq <= %(seq)s"""
-_IMPORTED = """
+_ENDED = f"SELECT audience, bool_or(is_shut) FROM ({_ENDS}) AS gone (seq, audience, is_shut) GROUP BY audience"  # noqa: S608
+_PASSED_OVER = """
 SELECT audience, max(seq) FROM log WHERE seq > %(seen)s AND seq <= %(seq)s GROUP BY audience"""
+# How long an object is, is known without reading it; they are read where all of them fit.
 _PUT = """
 SELECT seq, date_added, audience, type, ended_seq IS NULL OR ended_seq > %(seq)s,
-       shut_seq IS NOT NULL AND shut_seq <= %(seq)s, raw
+       shut_seq IS NOT NULL AND shut_seq <= %(seq)s,
+       CASE WHEN sum(octet_length(raw)) OVER () <= %(most)s THEN raw END
   FROM log WHERE seq > %(seen)s AND seq <= %(seq)s ORDER BY seq"""
+
+
+def _cut(conn: Connection) -> None:
+    """Cut a line as if the other end had hung up: whoever waits for its answer learns it at once.
+
+    (To close it would leave the loop watching a number that another line may get.)
+    """
+    with contextlib.suppress(OSError, Away), socket.socket(fileno=os.dup(conn.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
+
+
+def _is_known(look: asyncio.Future[None]) -> None:
+    """Nobody may be waiting any more when a look fails; asyncio would complain that nobody asked why."""
+    if not look.cancelled():
+        look.exception()
