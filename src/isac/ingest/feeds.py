@@ -82,7 +82,7 @@ class Feed(BaseModel):
     """A file beside the definition, packed with gzip or not. Either this or `url`."""
 
     format: Literal["stix", "csv", "json", "misp", "text"]
-    """How it is written: STIX 2.1, a table with a header, a JSON list of records, MISP events, or one value a line."""
+    """How it is written: STIX, a table with a header, a JSON list of records, MISP events, or one value a line."""
 
     columns: Annotated[
         dict[str, str | list[str]],
@@ -159,7 +159,7 @@ class Feed(BaseModel):
         """What its bytes hold: objects' own bytes if STIX, else values. Raises Invalid if they are no such format."""
         match self.format:
             case "stix":
-                return stix.split(data)
+                return stix.read(data)
             case "csv":
                 return csv.read(data, self.columns, self.kind)
             case "json":

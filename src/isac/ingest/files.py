@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from isac import times
 from isac.errors import Invalid
-from isac.formats import misp, stix, text
+from isac.formats import misp, stix, stix20, text
 from isac.formats.found import Found, Unreadable
 from isac.ingest.authoring import author
 from isac.ingest.intake import Outcome, Submission, take_in
@@ -139,7 +139,7 @@ async def ingest(
     progress: Callable[[int], None] = lambda _: None,
     expected: Callable[[int], None] = lambda _: None,
 ) -> Reading:
-    """Take one document in: STIX as it is, lists as indicators of ours. `expected` hears how many objects there are.
+    """Take one document in: STIX 2.1 as it is, all else as objects of ours. `expected` hears their number.
 
     `beside`: judge a large document's objects in a second process. Raises Invalid where it cannot be read as a whole.
     """
@@ -152,23 +152,23 @@ async def ingest(
         read = misp.read_events(payload.events)
     elif read is None:
         read = await asyncio.to_thread(_read, payload.data, feed)
-    problems: list[Unreadable] = []
-    if not isinstance(read, Iterator):
-        pieces = read
-    else:
+    pieces, problems = read, list[Unreadable]()
+    if isinstance(pieces, Iterator) or any(map(stix20.recognized, pieces)):
         async with pool.connection() as conn:
-            isac = await members.steward(conn)
-            # As it was first written: the ids of indicators hang on it, and «Vendor» is «vendor».
+            ours = (await members.steward(conn)).identity
+            # As it was first written: the ids of our objects hang on it, and «Vendor» is «vendor».
             source = await members.name(conn, asking.organization)
-            pieces, problems = await author(
-                conn,
-                read,
-                producer=isac.identity,
-                source=source,
-                tlp=tlp,
-                default=default_tlp(collection.own),
-                now=times.now(),
-            )
+            if isinstance(pieces, Iterator):
+                pieces, problems = await author(
+                    conn,
+                    pieces,
+                    producer=ours,
+                    source=source,
+                    tlp=tlp,
+                    default=default_tlp(collection.own),
+                    now=times.now(),
+                )
+        pieces = await asyncio.to_thread(list, stix20.upgraded(pieces, ours, source))
     expected(len(pieces))
     submission = Submission(pieces, collection.own, source, tlp, sample)
     beside = beside and len(pieces) > LARGE
@@ -183,7 +183,7 @@ def _read(data: bytes, feed: "Feed | None") -> Sequence[bytes] | Iterator[Found 
     if misp.recognized(data):
         return misp.read(data)
     if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b"<"):
-        return stix.split(data)
+        return stix.read(data)
     if not data.strip(b"\xef\xbb\xbf \t\r\n"):
         raise Invalid("is empty.")
     if b"\0" in data[:_HEAD]:

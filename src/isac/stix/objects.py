@@ -65,7 +65,7 @@ class Object(NamedTuple):
 
 def accept(raw: bytes) -> Object:
     """The object in `raw`. Raises Invalid for the first problem found: one sentence that names property and value."""
-    body = _parsed(raw)
+    body = parse(raw)
     type_name = _envelope(body)
     rules = conformance.rules(type_name)
     conformance.check(body, rules)
@@ -103,7 +103,8 @@ def accept(raw: bytes) -> Object:
 # --- JSON and envelope ---------------------------------------------------------------------------
 
 
-def _parsed(raw: bytes) -> dict[str, Any]:
+def parse(raw: bytes) -> dict[str, Any]:
+    """The JSON object in `raw`. Raises Invalid if it is none, or has what STIX allows nowhere."""
     if len(raw) > MAX_BYTES:
         raise Invalid(f"the object has {len(raw):,} bytes: at most {MAX_BYTES:,} are taken")
     try:
