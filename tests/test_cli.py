@@ -210,6 +210,15 @@ def test_a_key_is_made_listed_and_revoked(isac: Terminal) -> None:
     assert is_one_sentence(again.stderr)
 
 
+def test_names_are_listed_as_they_are_written(isac: Terminal) -> None:
+    name = "Ash [/b] Clerk :bomb: [red]"
+    isac("members", "import", isac.file("members.csv", f"{MEMBERS}us-oh-39901,{name},member,a@b.example\n"))
+
+    for listed in (isac("members", "list"), isac("keys", "list")):
+        assert listed.returncode == 0
+        assert name in listed.stdout
+
+
 def test_a_key_for_an_unknown_organization_is_not_made(isac: Terminal) -> None:
     before = isac.count("keys")
     done = isac("keys", "create", "Nobody")

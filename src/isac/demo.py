@@ -20,8 +20,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 
 from isac import server, times
 from isac.errors import NotFound, Surroundings
-from isac.ingest import feeds
+from isac.ingest import feeds, sources
 from isac.ingest.foundation import found
+from isac.ingest.sources import Around
 from isac.package_data import package_data
 from isac.policy import jurisdictions as rosters
 from isac.policy.actors import Role
@@ -99,8 +100,8 @@ async def _furnish(url: str, home: Path, progress: Progress) -> dict[str, Counts
         reading = progress.add_task("reading feeds", total=len(defined))
         counts = {}
         for feed in defined:
-            done = await feeds.run(pool, feed, folder)
-            counts[feed.name] = done.outcome.counts + Counts(refused=len(done.problems))
+            brought, count = await sources.run(pool, feed, Around(folder))
+            counts[feed.name] = count + Counts(refused=brought.unreadable or 0)
             progress.advance(reading)
     return counts
 

@@ -113,8 +113,19 @@ class Invalid(IsacError):
     exit_code = 2
 
 
+class Classified(Invalid):
+    """It is classified, and must not be kept either"""
+
+
 class Surroundings(IsacError):
     """Something that this program needs is missing around it"""
 
     status = 503
+    exit_code = 3
+
+
+class Unreachable(IsacError):
+    """A source elsewhere does not give what it should"""
+
+    status = 502
     exit_code = 3

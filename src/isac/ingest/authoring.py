@@ -6,7 +6,7 @@ follow a revocation.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,7 @@ from isac.formats.found import Found, Unreadable
 from isac.stix import authored, markings
 from isac.stix.markings import TLP
 from isac.stix.objects import same
-from isac.store import facts
+from isac.store import facts, members
 from isac.store.database import Connection
 
 _BATCH = 2000
@@ -185,3 +185,15 @@ def _write(
         references=found.references,
         generation=listed.generation,
     )
+
+
+async def ended(conn: Connection, stix_ids: Sequence[str], source: str, now: datetime) -> list[bytes]:
+    """Versions of our indicators that end now; nothing for what has ended already, or is no indicator of ours."""
+    isac = await members.steward(conn)
+    stored = await _stored(conn, list(stix_ids), isac.identity, source)
+    bodies = (orjson.loads(raw) for raw, revoked in stored.values() if not revoked)
+    return [
+        authored.ended(body, now)
+        for body in bodies
+        if body["type"] == "indicator" and ("valid_until" not in body or times.read(body["valid_until"]) > now)
+    ]

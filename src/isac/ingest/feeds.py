@@ -1,15 +1,12 @@
-"""Feeds: the sources that we read, each defined by one TOML file in feeds/, and their runs.
+"""Feeds: the sources that we read, each defined by one TOML file in feeds/.
 
-A definition says where, in which format, under which marking, license and audience; there is no code in it. `path` is
-read here; fetching a `url` is for the feed runs.
+A definition says where, in which format, how often, under which marking, license and audience; there is no code in it.
 """
 
-import asyncio
-import gzip
-import io
+import re
 import tomllib
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -28,20 +25,29 @@ from pydantic import (
 from isac.errors import Invalid
 from isac.formats import csv, json, misp, stix, text
 from isac.formats.found import FIELDS, Found, Unreadable, kind_of
-from isac.ingest.files import Payload, Reading, ingest
 from isac.stix.markings import TLP
-from isac.store import members
-from isac.store.database import Pool
 
-# The same as a submission's largest body; also what a packed file may unpack to.
-MAX_BYTES = 100 * 1024 * 1024
-_GZIP = b"\x1f\x8b"
+_DURATION = re.compile(r"([1-9][0-9]{0,3})([mhd])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def _tlp(value: object) -> object:
     if not isinstance(value, str):
         raise ValueError('write it as text, such as "green"')
     return TLP.parse(value)
+
+
+def _duration(value: object) -> object:
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(f"{value!r} is no time span; write 15m, 6h or 30d")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def _spans(value: object) -> object:
+    if not isinstance(value, dict):
+        raise ValueError('write a table, such as { url = "30d", ip = "14d" }')
+    return {_kind(kind): _duration(span) for kind, span in value.items()}
 
 
 def _kind(value: object) -> object:
@@ -56,6 +62,11 @@ def _columns(value: object) -> object:
     if unknown:
         raise ValueError(f"there is no field {', '.join(map(repr, unknown))}; the fields are {', '.join(FIELDS)}")
     return value
+
+
+Span = Annotated[
+    timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"})
+]
 
 
 class Feed(BaseModel):
@@ -81,8 +92,9 @@ class Feed(BaseModel):
     path: Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$")] | None = None
     """A file beside the definition, packed with gzip or not. Either this or `url`."""
 
-    format: Literal["stix", "csv", "json", "misp", "text"]
-    """How it is written: STIX, a table with a header, a JSON list of records, MISP events, or one value a line."""
+    format: Literal["stix", "csv", "json", "misp", "text", "taxii"]
+    """How it is written: STIX, a table with a header, a JSON list of records, MISP events, one value a line; or a
+    TAXII 2.1 collection, by its URL."""
 
     columns: Annotated[
         dict[str, str | list[str]],
@@ -131,6 +143,31 @@ class Feed(BaseModel):
     auth_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
     """The environment variable that holds its key, so that no secret stands in a file."""
 
+    auth_header: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$")] = "Authorization"
+    """The header in which the key is sent, as it stands in the variable: `Auth-Key`, or with `Bearer ` before it."""
+
+    every: Span | None = None
+    """How often it is read: 15m, 6h, 1d. Without it only `isac feeds run` reads it."""
+
+    rhythm: Span | None = None
+    """How often something new is to be expected; longer without anything new is an alarm."""
+
+    current: bool = False
+    """Does it show what holds now? Then what it no longer names ends, after `grace`. Not for stix, misp and taxii."""
+
+    grace: Annotated[Span, Field(json_schema_extra={"default": "2d"})] = timedelta(days=2)
+    """How long a value may be missing before it ends, for lists lose lines by mistake."""
+
+    confidence: Annotated[int, Field(ge=0, le=100)] | None = None
+    """0 to 100: how sure its values are, where it does not say so itself."""
+
+    validity: Annotated[
+        dict[str, timedelta],
+        BeforeValidator(_spans),
+        WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}}),
+    ] = Field(default_factory=dict)
+    """How long values hold after they were listed last, by kind: url = "30d", ip = "14d"."""
+
     sample: bool = False
     """Made up, for trying: documentation addresses (192.0.2.0/24, .example) are taken from it alone."""
 
@@ -145,10 +182,17 @@ class Feed(BaseModel):
             raise ValueError(f"`columns` is for csv and json, and `format` is {self.format}")
         if self.records is not None and self.format != "json":
             raise ValueError(f"`records` is for json, and `format` is {self.format}")
-        if self.kind is not None and self.format in ("stix", "misp"):
+        if self.kind is not None and self.format in ("stix", "misp", "taxii"):
             raise ValueError(
                 f"`kind` says what plain values are, and {self.format.upper()} says that itself; leave it out"
             )
+        own = self.format in ("stix", "misp", "taxii")
+        if own and (self.current or self.validity or self.confidence is not None):
+            raise ValueError(
+                f"`current`, `validity` and `confidence` are for lists, and {self.format.upper()} says that itself"
+            )
+        if self.format == "taxii" and self.url is None:
+            raise ValueError("`format` taxii needs the `url` of a collection: https://…/collections/<id>/")
         if self.tlp > TLP.AMBER:
             raise ValueError("`tlp` is stricter than amber, which needs recipients by name; a feed has an `audience`")
         if self.audience == "public" and self.tlp > TLP.CLEAR:
@@ -158,7 +202,7 @@ class Feed(BaseModel):
     def read(self, data: bytes) -> Sequence[bytes] | Iterator[Found | Unreadable]:
         """What its bytes hold: objects' own bytes if STIX, else values. Raises Invalid if they are no such format."""
         match self.format:
-            case "stix":
+            case "stix" | "taxii":
                 return stix.read(data)
             case "csv":
                 return csv.read(data, self.columns, self.kind)
@@ -199,46 +243,6 @@ def load_all(folder: Path) -> list[Feed]:
             raise Invalid(f"{path}: name: another file defines a feed {feed.name} too; give one of them another name.")
         feeds[feed.name] = feed
     return [feeds[name] for name in sorted(feeds)]
-
-
-def payload(feed: Feed, folder: Path) -> bytes:
-    """The bytes of a feed's `path`, unpacked. Raises Invalid if missing, outside the folder, damaged or too large."""
-    if feed.path is None:
-        raise Invalid(f"Feed {feed.name}: path: is missing; it is fetched by its url.")
-    file = (folder / feed.path).resolve()
-    if not file.is_relative_to(folder.resolve()):
-        raise Invalid(f"Feed {feed.name}: path: {feed.path} leads out of {folder}; put the file beside the definition.")
-    try:
-        with file.open("rb") as opened:
-            packed = opened.read(MAX_BYTES + 1)
-        plain = _unpack(packed)
-    except OSError as error:
-        raise Invalid(f"Feed {feed.name}: path: {feed.path} cannot be read ({error.strerror or error}).") from error
-    except (EOFError, zlib.error) as error:
-        raise Invalid(f"Feed {feed.name}: path: {feed.path} is damaged ({error}); get it again.") from error
-    if max(len(packed), len(plain)) > MAX_BYTES:
-        raise Invalid(
-            f"Feed {feed.name}: path: {feed.path} holds more than {MAX_BYTES >> 20} MiB; cut it into several."
-        )
-    return plain
-
-
-async def run(pool: Pool, feed: Feed, folder: Path, *, progress: Callable[[int], None] = lambda _: None) -> Reading:
-    """Read a feed's file and take it in for its audience. Raises Invalid, and NotFound for an audience that is not."""
-    data = await asyncio.to_thread(payload, feed, folder)
-    async with pool.connection() as conn, conn.transaction():
-        asking = await members.source(conn, feed.name)
-        collection = await members.shelf(conn, feed.audience)
-    document = Payload(feed.name, data)
-    return await ingest(pool, document, collection, asking, feed.name, feed=feed, sample=feed.sample, progress=progress)
-
-
-def _unpack(packed: bytes) -> bytes:
-    """Whether gzip or not is told by its first bytes, since names lie. One byte beyond the limit is enough to know."""
-    if not packed.startswith(_GZIP):
-        return packed
-    with gzip.GzipFile(fileobj=io.BytesIO(packed)) as unpacked:
-        return unpacked.read(MAX_BYTES + 1)
 
 
 def _problem(error: Mapping[str, Any]) -> str:

@@ -19,9 +19,10 @@ from isac.ingest.intake import Outcome, Submission, take_in
 from isac.policy.actors import Actor
 from isac.policy.screen import default_tlp
 from isac.stix.markings import TLP
-from isac.store import members
+from isac.store import archive, members, submissions
 from isac.store.database import Pool
 from isac.store.members import Collection
+from isac.store.submissions import Kept
 
 if TYPE_CHECKING:  # pydantic takes longer to load than most lists to read
     from isac.ingest.feeds import Feed
@@ -137,11 +138,15 @@ async def ingest(
     sample: bool = False,
     beside: bool = False,
     progress: Callable[[int], None] = lambda _: None,
-    expected: Callable[[int], None] = lambda _: None,
+    looked: Callable[[Sequence[bytes], Sequence[Unreadable]], None] = lambda _, __: None,
+    original: bytes | None = None,
+    media_type: str = "application/octet-stream",
 ) -> Reading:
-    """Take one document in: STIX 2.1 as it is, all else as objects of ours. `expected` hears their number.
+    """Take one document in: STIX 2.1 as it is, all else as objects of ours. What it was read from is archived.
 
-    `beside`: judge a large document's objects in a second process. Raises Invalid where it cannot be read as a whole.
+    `looked` is shown the objects and what nobody could read, and may raise before anything is taken in; `original` is
+    what came, where it was packed or held more. `beside`: judge a large document's objects in a second process. Raises
+    Invalid where it cannot be read as a whole.
     """
     if feed is not None and not feed.redistribute:
         raise Invalid(f"Feed {feed.name}: its terms forbid redistribution (redistribute = false); it is not released.")
@@ -169,10 +174,16 @@ async def ingest(
                     now=times.now(),
                 )
         pieces = await asyncio.to_thread(list, stix20.upgraded(pieces, ours, source))
-    expected(len(pieces))
+    looked(pieces, problems)
     submission = Submission(pieces, collection.own, source, tlp, sample)
     beside = beside and len(pieces) > LARGE
     outcome = await take_in(pool, submission, asking, beside=beside, progress=progress)
+    if not outcome.classified:
+        async with pool.connection() as conn, conn.transaction():
+            came = payload.data if original is None else original
+            kept = await archive.keep(conn, came, media_type, times.now())
+            name = feed.name if feed else None
+            await submissions.attach(conn, outcome.id, Kept(kept, payload.name, name, tlp, sample))
     return Reading(payload.name, outcome, problems)
 
 

@@ -51,6 +51,8 @@ class Outcome:
     pendings: list[dict[str, str]] = field(default_factory=list)
     #: codes of the audiences from which a stricter marking took objects, and how many
     taken: Counter[str] = field(default_factory=Counter)
+    #: something in it is classified, so it must not be archived
+    classified: bool = False
 
 
 async def take_in(
@@ -201,6 +203,7 @@ async def _write(
         await submissions.count(conn, pk, counts)
     progress(batch.count)
     outcome.counts += counts
+    outcome.classified |= batch.classified
     outcome.taken.update(lost.code for lost in taken)
     if len(outcome.failures) <= LINES:
         outcome.failures += failures

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from isac import times
-from isac.errors import Invalid, Surroundings
+from isac.errors import Classified, Invalid, Surroundings
 from isac.policy.admit import Arrival
 from isac.policy.screen import COMPANIONS, Refusal, Survey, screen, survey, tlp_of, trace
 from isac.stix.markings import MARKINGS, TLP
@@ -50,6 +50,8 @@ class Batch:
     refusals: list[dict[str, str]] = field(default_factory=list)
     #: pieces in all
     count: int = 0
+    #: one of the refused is classified
+    classified: bool = False
 
 
 @dataclass(slots=True)
@@ -97,6 +99,7 @@ class Judge:
             seen = seen or accept(piece)
         except Invalid as error:
             self._refuse(chunk.batches[0], piece, error.detail)
+            chunk.batches[0].classified |= isinstance(error, Classified)
             return
         verdict = None if self.free else screen(seen, self.known, self.instant, sample=self.sample)
         if verdict is None:
@@ -106,6 +109,7 @@ class Judge:
         first.count += 1
         if isinstance(verdict, Refusal):
             first.refusals.append(line(seen.id, seen.version, verdict.reason, self.now))
+            first.classified |= verdict.classified
         else:
             first.holdings.append(holding(seen.id, seen.version, seen.type, seen.raw, verdict.rule, verdict.reason))
 
@@ -207,7 +211,7 @@ def _chunks(order: Sequence[int], shortest: int) -> Iterator[Sequence[int]]:
 # ---------------------------------------------------------------------------------------------------- a second process
 
 #: a batch on its way between processes: the arrivals' columns but for their bytes, the places of those in the chunk
-_Packed: TypeAlias = tuple[list[tuple[Any, ...]], list[int], list[str], list[Holding], list[dict[str, str]], int]
+_Packed: TypeAlias = tuple[list[tuple[Any, ...]], list[int], list[str], list[Holding], list[dict[str, str]], int, bool]
 
 
 class Second:
@@ -291,7 +295,8 @@ def _accepted_until(pipe: Connection, pieces: Sequence[bytes]) -> dict[int, Obje
 
 def _packed(batch: Batch, place: dict[int, int]) -> _Packed:
     *columns, raws = zip(*batch.arrivals, strict=True) if batch.arrivals else [()]
-    return columns, [place[id(raw)] for raw in raws], batch.again, batch.holdings, batch.refusals, batch.count
+    places = [place[id(raw)] for raw in raws]
+    return columns, places, batch.again, batch.holdings, batch.refusals, batch.count, batch.classified
 
 
 async def _unpacked(pieces: Sequence[bytes], sent: asyncio.Future[list[_Packed] | Exception]) -> list[Batch]:
@@ -308,8 +313,9 @@ async def _unpacked(pieces: Sequence[bytes], sent: asyncio.Future[list[_Packed] 
             holdings,
             refusals,
             count,
+            classified,
         )
-        for columns, places, again, holdings, refusals, count in batches
+        for columns, places, again, holdings, refusals, count, classified in batches
     ]
 
 

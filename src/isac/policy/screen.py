@@ -36,6 +36,8 @@ class Refusal:
     """Not taken; `reason` says what to do."""
 
     reason: str
+    #: it must not be kept either, nor what it came in
+    classified: bool = False
 
 
 @dataclass(slots=True)
@@ -137,7 +139,9 @@ def screen(seen: Object, known: Survey, now: int, *, sample: bool) -> Hold | Ref
     """
     for marking in seen.marking.others:
         if marking in known.classified:
-            return Refusal("It is marked as classified. Classified information must never be sent here.")
+            return Refusal(
+                "It is marked as classified. Classified information must never be sent here.", classified=True
+            )
     latest = max(seen.modified, seen.created or 0)
     if latest > now + AHEAD:
         return Refusal("created or modified lies more than 5 minutes in the future; set the clock and send it again.")

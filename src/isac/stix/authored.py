@@ -159,6 +159,13 @@ def revoked(raw: bytes, modified: datetime) -> bytes:
     return orjson.dumps({**body, "modified": stamp, "revoked": True})
 
 
+def ended(body: Mapping[str, Any], now: datetime) -> bytes:
+    """The next version of an indicator of ours, which holds until now."""
+    begins = objects.instant(body["valid_from"]) // 1_000_000
+    until = max(now, times.from_nanoseconds((begins + 1) * 1_000_000))
+    return orjson.dumps({**body, "modified": times.stix(now), "valid_until": times.stix(until)})
+
+
 def _head(kind: str, stix_id: str, producer: str | None, created: datetime, modified: datetime) -> dict[str, Any]:
     return {
         "type": kind,

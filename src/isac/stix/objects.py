@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from isac.errors import Invalid
+from isac.errors import Classified, Invalid
 from isac.stix import conformance, markings, observables, patterns
 from isac.stix.conformance import VALUES, shown
 from isac.stix.markings import Marking
@@ -209,7 +209,7 @@ def _secrets(raw: bytes, body: dict[str, Any], type_name: str) -> None:
         if markings.genuine(body) is False:
             raise Invalid(f"{body['id']} is not the TLP definition that OASIS published: refer to that by its own id")
         if markings.classified(body):
-            raise Invalid("the marking is for classified data, which may not come here: call the ISAC")
+            raise Classified("the marking is for classified data, which may not come here: call the ISAC")
     # Plain searches first: few objects are read further. An escape may spell any letter of a banner.
     hinted = (
         _SECRET.search(raw)
@@ -218,7 +218,7 @@ def _secrets(raw: bytes, body: dict[str, Any], type_name: str) -> None:
         or (b"(" in raw and _PORTION.search(raw))
     )
     if hinted and any(markings.banner(text) for text in markings.strings(body)):
-        raise Invalid("the text carries a classification banner; nothing classified may come here: call the ISAC")
+        raise Classified("the text carries a classification banner; nothing classified may come here: call the ISAC")
 
 
 _SECRET, _CONFIDENTIAL = re.compile(rb"SECRET"), re.compile(rb"CONFIDENTIAL")

@@ -16,6 +16,7 @@ import orjson
 from isac import times
 from isac.errors import NotFound
 from isac.policy.actors import Actor
+from isac.stix.markings import TLP
 from isac.store.database import Connection
 from isac.store.facts import as_uuid, fetch
 
@@ -83,6 +84,27 @@ async def complete(conn: Connection, pk: int, report: dict[str, Any], at: dateti
     """Close a submission with the lines of its status, but for those of what is pending: they are in `pendings`."""
     await conn.execute(
         "UPDATE submissions SET completed_at = %s, report = %s WHERE pk = %s", (at, orjson.dumps(report), pk)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a submission was read from, and how, so that it can be read once more."""
+
+    #: database key of the payload
+    payload: int
+    #: of a member of an archive: which
+    name: str
+    feed: str | None
+    tlp: TLP | None
+    sample: bool
+
+
+async def attach(conn: Connection, public_id: str, kept: Kept) -> None:
+    """Note what a submission was read from."""
+    await conn.execute(
+        "UPDATE submissions SET payload = %s, name = %s, feed = %s, tlp = %s, sample = %s WHERE id = %s",
+        (kept.payload, kept.name, kept.feed, None if kept.tlp is None else int(kept.tlp), kept.sample, public_id),
     )
 
 

@@ -161,6 +161,74 @@ submissions = Table(
     _must("repeated", Integer, server_default=text("0")),
     # JSON of the lines of the status resource
     Column("report", LargeBinary),
+    # what it was read from; None for what came over TAXII, whose objects are kept as they came
+    Column("payload", ForeignKey("payloads.pk", ondelete="SET NULL")),
+    # of a member of an archive: which
+    Column("name", Text),
+    # how it was read: the feed's name, the marking and the leave that it was handed in with
+    Column("feed", Text),
+    Column("tlp", SmallInteger),
+    _must("sample", Boolean, server_default=text("false")),
+    Index("submissions_payload", "payload", postgresql_where=text("payload IS NOT NULL")),
+)
+
+payloads = Table(
+    "payloads",
+    metadata,
+    _pk(BigInteger()),
+    # of the whole, unpacked or not, as it came
+    _must("sha256", LargeBinary, unique=True),
+    _must("size", BigInteger),
+    _must("media_type", Text),
+    # when it came for the first and for the last time
+    _must("first_at", _WHEN),
+    _must("last_at", _WHEN),
+    Index("payloads_last_at", "last_at"),
+)
+
+payload_pieces = Table(
+    "payload_pieces",
+    metadata,
+    # 1 MiB of it each, but for the last
+    Column("payload", ForeignKey("payloads.pk", ondelete="CASCADE")),
+    Column("nth", Integer),
+    _must("gzip", LargeBinary),
+    PrimaryKeyConstraint("payload", "nth"),
+)
+
+feed_runs = Table(
+    "feed_runs",
+    metadata,
+    _pk(BigInteger()),
+    _must("feed", Text),
+    _must("started_at", _WHEN),
+    Column("ended_at", _WHEN),
+    # what became of it; of one that is `running` though nobody holds its lock, its worker was killed
+    _must("outcome", Text),
+    # in words for an operator; empty where there is none
+    _must("problem", Text),
+    Column("submission", ForeignKey("submissions.pk")),
+    Column("payload", ForeignKey("payloads.pk", ondelete="SET NULL")),
+    Column("size", BigInteger),
+    # objects or values that it names, and lines that nobody could read
+    Column("listed", Integer),
+    Column("unreadable", Integer),
+    # JSON: from where the next run goes on
+    Column("bookmark", LargeBinary),
+    CheckConstraint("outcome IN ('running', 'taken', 'kept', 'unchanged', 'suspect', 'failed')"),
+    Index("feed_runs_feed", "feed", "pk"),
+    Index("feed_runs_payload", "payload", postgresql_where=text("payload IS NOT NULL")),
+)
+
+listed = Table(
+    "listed",
+    metadata,
+    # what a list that shows what holds now names, by the ids of our objects; `gone_since` it does not any more
+    _must("feed", Text),
+    _must("stix_id", Text(collation="C")),
+    Column("gone_since", _WHEN),
+    PrimaryKeyConstraint("feed", "stix_id"),
+    Index("listed_gone", "feed", "gone_since", postgresql_where=text("gone_since IS NOT NULL")),
 )
 
 objects = Table("objects", metadata, _pk(BigInteger()), _must("stix_id", Text(collation="C"), unique=True))

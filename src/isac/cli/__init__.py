@@ -1,0 +1,316 @@
+"""The command line: `isac COMMAND --help` shows what each does, with examples.
+
+Exit codes: 0 all done, 1 something was refused or held, 2 usage, 3 the surroundings (port, disk, database).
+What serves, migrates or reads definitions is imported by the commands that do it: FastAPI, Alembic and pydantic take
+a second to load.
+"""
+
+import contextlib
+import importlib.metadata
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from isac import logs
+from isac.cli.organizations import jurisdictions_app, keys_app, members_app
+from isac.cli.terminal import database_url, err, out, prepare, with_database
+from isac.config import settings
+from isac.errors import Invalid, IsacError, NotFound
+from isac.ingest import files
+from isac.ingest.report import Report
+from isac.package_data import package_data
+from isac.policy.actors import Actor
+from isac.stix.markings import TLP
+from isac.store import database, members, submissions
+from isac.store.database import Pool
+
+if TYPE_CHECKING:
+    from isac.ingest.feeds import Feed
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+triage_app = typer.Typer(no_args_is_help=True, help="Objects that wait for an analyst.")
+schemas_app = typer.Typer(no_args_is_help=True, help="The JSON Schemas in schemas/.")
+app.add_typer(jurisdictions_app, name="jurisdictions")
+app.add_typer(members_app, name="members")
+app.add_typer(keys_app, name="keys")
+app.add_typer(triage_app, name="triage")
+app.add_typer(schemas_app, name="schemas")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        out.print(importlib.metadata.version("isac"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """The sharing server of an election ISAC."""
+
+
+def main() -> NoReturn:
+    """Run a command; every known error is one sentence and an exit code."""
+    logs.configure()
+    try:
+        with database.explaining():
+            app()
+    except IsacError as error:
+        err.print(f"error: {error.detail}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+# ------------------------------------------------------------------------------------------------------------- serving
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that answer.")] = None,
+) -> None:
+    """Serve TAXII 2.1.
+
+    Example: ISAC_DATABASE_URL=postgresql://isac@db/isac isac serve --host 0.0.0.0 --workers 4
+    """
+    from isac import server
+    from isac.store import migrations
+
+    wanted = settings()
+    own = server.certificate(wanted.tls_certificate, wanted.tls_key, wanted.tls_client_ca)
+    client_header = server.certificate_header(wanted.client_certificate_header, wanted.trusted_proxies)
+    listening = server.listen(host or wanted.host, wanted.port if port is None else port)
+    with database_url(wanted) as url:
+        migrations.require_migrated(url)
+        server.run(
+            listening,
+            url,
+            workers=workers or wanted.workers,
+            max_content_length=wanted.max_content_length,
+            public=wanted.public_collection,
+            own=own,
+            proxies=wanted.trusted_proxies,
+            client_header=client_header,
+            ready=lambda: err.print(f"Serving on {':'.join(map(str, listening.getsockname()[:2]))}"),
+        )
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to this version's tables, and lay the foundation of an empty one.
+
+    Example: ISAC_DATABASE_URL=postgresql://postgres@db/isac isac migrate
+    """
+    with database_url(settings()) as url:
+        prepare(url)
+
+
+@app.command("demo")
+def run_demo(port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000) -> None:
+    """Try it: a server with 1,150 invented members and sample feeds, and commands to paste.
+
+    Example: isac demo --port 8001
+    """
+    from isac import demo
+
+    wanted = settings()
+    demo.run(wanted.home, port, wanted.max_content_length, out, err)
+
+
+@app.command("sandbox")
+def run_sandbox(
+    env: Annotated[Path, typer.Option(help="File to write the shell variables to.")],
+    workers: Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 is any free one.")] = 0,
+) -> None:
+    """Serve four empty collections from a throw-away database, for testing a TAXII client or server tool.
+
+    When it answers, the file holds BASE, API_ROOT, COLLECTION, BUSER, BPASS, TOKEN and more. Stop it with Ctrl-C.
+
+    Example: isac sandbox --env sandbox.env & sleep 5; . ./sandbox.env; curl -u $BUSER:$BPASS $BASE/taxii2/
+    """
+    from isac import sandbox
+
+    sandbox.run(env, port=port, workers=workers, max_content_length=settings().max_content_length)
+
+
+# ------------------------------------------------------------------------------------------------------ intake, triage
+
+
+@app.command()
+def ingest(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="STIX 2.1, lists, archives of them; .gz or not.")
+    ],
+    to: Annotated[str, typer.Option(help="Code of the audience: us, us-oh, us-oh-39049, public, org-17.")],
+    source: Annotated[str | None, typer.Option(help="Who it comes from; ids of indicators hang on it.")] = None,
+    feed: Annotated[str | None, typer.Option(help="Read the files as this feed defines (name or TOML file).")] = None,
+    tlp: Annotated[str | None, typer.Option(help="Marking of what is unmarked: clear, green, amber …")] = None,
+    sample: Annotated[bool, typer.Option(help="Made up for trying: documentation addresses are taken.")] = False,
+) -> None:
+    """Take files in, straight into the database, and report what was accepted, held, refused or there already.
+
+    Example: isac ingest report.json blocklist.txt.gz --to us-oh --source "Example vendor"
+    """
+    definition = _feed(feed) if feed else None
+    name = source or (definition.name if definition else None)
+    if name is None:
+        raise Invalid("Say who it comes from: --source NAME")
+    marking = _tlp(tlp) if tlp else None
+    sampled = sample or bool(definition and definition.sample)
+    report = Report()
+
+    async def work(pool: Pool) -> None:
+        async with pool.connection() as conn, conn.transaction():
+            collection = await members.shelf(conn, to)
+            asking = await members.source(conn, name)
+        report.where = f"{collection.own.code}, {collection.title}"
+        for payload in _payloads(paths, definition, report):
+            await one(pool, payload, collection, asking)
+
+    async def one(pool: Pool, payload: files.Payload, collection: members.Collection, asking: Actor) -> None:
+        with _bar(payload.name) as (expected, progress):
+            try:
+                reading = await files.ingest(
+                    pool,
+                    payload,
+                    collection,
+                    asking,
+                    name,
+                    feed=definition,
+                    tlp=marking,
+                    sample=sampled,
+                    beside=True,
+                    progress=progress,
+                    looked=lambda pieces, _: expected(len(pieces)),
+                )
+            except Invalid as error:
+                report.unread.append(f"{payload.name}: {error.detail}")
+            else:
+                report.add(reading)
+
+    with_database(work)
+    for line in report.lines():
+        out.print(line)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def extract(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Reports, advisories, mails: text, Markdown, HTML, .eml.")
+    ],
+    values: Annotated[
+        bool, typer.Option(help="Print the values alone, one a line, as `isac ingest` reads them.")
+    ] = False,
+) -> None:
+    """Show the indicators in what people wrote, and what was left out and why. Nothing is stored.
+
+    Example: isac extract advisory.eml; isac extract advisory.eml --values > advisory.txt
+    """
+    from isac.formats import prose
+
+    unread = False
+    for path in paths:
+        try:
+            for payload in files.payloads(path):
+                if payload.pieces is not None or payload.events or files.is_machine_readable(payload.data):
+                    raise Invalid(f"{payload.name}: is no text for people; `isac ingest` takes it in.")
+                try:
+                    mentions = prose.read(payload.data)
+                except Invalid as error:
+                    raise Invalid(f"{payload.name}: {error.detail}") from error
+                for line in prose.values(mentions) if values else prose.preview(payload.name, mentions):
+                    out.print(line)
+        except Invalid as error:
+            err.print(f"not read: {error.detail}")
+            unread = True
+    raise typer.Exit(1 if unread else 0)
+
+
+@triage_app.command("list")
+def list_held(limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50) -> None:
+    """List what is held, the oldest first, each with its reason.
+
+    Example: isac triage list --limit 200
+    """
+
+    async def work(pool: Pool) -> tuple[list[tuple[int, submissions.Held]], list[tuple[str, int]]]:
+        async with pool.connection() as conn:
+            return await submissions.held(conn, limit), await submissions.held_reasons(conn)
+
+    rows, reasons = with_database(work)
+    for _, held in rows:
+        out.print(f"{held.held_at:%Y-%m-%d %H:%M}  {held.stix_id}")
+        out.print(f"  for {held.audience}, from {held.source}; rule {held.rule}: {held.reason}")
+    total = sum(number for _, number in reasons)
+    out.print(f"{total} held: {', '.join(f'{number} {rule}' for rule, number in reasons) or 'nothing waits'}.")
+    if total:
+        out.print("No command judges them yet. What an analyst hands in with a key of his own is his decision.")
+
+
+@schemas_app.command("build")
+def build_schemas(folder: Annotated[Path, typer.Argument(help="The folder schemas/.")] = Path("schemas")) -> None:
+    """Write schemas/stix/ from stix2's property tables and schemas/feed.json from the feed model.
+
+    Example: isac schemas build
+    """
+    from isac.ingest import feeds
+    from isac.stix import schemas
+
+    for name, schema in schemas.build().items():
+        (folder / "stix" / f"{name}.json").write_bytes(schemas.render(schema))
+    (folder / "feed.json").write_text(feeds.schema(), encoding="utf-8")
+
+
+# ------------------------------------------------------------------------------------------------------------- details
+
+
+def _payloads(paths: Sequence[Path], feed: "Feed | None", report: Report) -> Iterator[files.Payload]:
+    for path in paths:
+        try:
+            yield from files.payloads(path, feed)
+        except Invalid as error:
+            report.unread.append(error.detail)
+
+
+def _feed(name: str) -> "Feed":
+    """A feed by its name or its file."""
+    from isac.ingest import feeds
+
+    path = Path(name)
+    if path.suffix == ".toml":
+        return feeds.load(path)
+    known = {feed.name: feed for feed in feeds.load_all(package_data("feeds"))}
+    if name not in known:
+        raise NotFound(f"There is no feed {name!r}; there are {', '.join(known)}.")
+    return known[name]
+
+
+def _tlp(text: str) -> TLP:
+    try:
+        return TLP.parse(text)
+    except ValueError as error:
+        raise Invalid(f"--tlp: {error}") from error
+
+
+@contextlib.contextmanager
+def _bar(name: str) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
+    """A progress bar on a terminal, silence elsewhere: (expected, progress)."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task(name, total=None)
+        yield (
+            lambda total: progress.update(task, total=total),
+            lambda count: progress.advance(task, count),
+        )

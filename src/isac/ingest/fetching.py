@@ -1,0 +1,282 @@
+"""What we get from elsewhere over HTTP: within limits of size and time, and never from an address that is none of ours
+to ask.
+
+A name may lead anywhere, also into our own network, so the address is looked at that a connection really reached. Names
+of proxies and private authorities come from the settings and never from the environment.
+"""
+
+import asyncio
+import contextlib
+import gzip
+import io
+import ssl
+import tempfile
+import zlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from email.message import Message
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+import httpx2
+
+from isac.errors import Invalid, Unreachable
+
+#: of what is sent, packed or not; the same as a submission's largest body
+MAX_BYTES = 100 * 1024 * 1024
+#: a whole fetch; one that trickles in ends here
+PATIENCE = timedelta(minutes=10)
+#: seconds without a byte
+_SILENCE = 30.0
+_REDIRECTS = 5
+#: tries for one body: what arrived before a connection broke is kept
+_TRIES = 4
+_PAUSE = 0.5
+_AGENT = "isac (https://github.com/elections/isac)"
+_REDIRECT = frozenset({301, 302, 303, 307, 308})
+
+_GZIP = b"\x1f\x8b"
+
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """What connections that we open may do, as the operator has set it."""
+
+    #: private networks that may be reached all the same (decisions: none by default)
+    allow: tuple[Network, ...] = ()
+    #: http://host:port of the proxy that leads out; it looks after addresses itself
+    proxy: str | None = None
+    #: PEM file with authorities besides the usual ones
+    ca: Path | None = None
+    max_bytes: int = MAX_BYTES
+    patience: timedelta = PATIENCE
+
+
+@dataclass(frozen=True, slots=True)
+class Validators:
+    """What a server said of a body, to be asked whether it changed (RFC 9110 §8.8)."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        given = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
+        return {name: value for name, value in given.items() if value}
+
+    @property
+    def strong(self) -> str | None:
+        """What goes into If-Range: half of one body and half of another would be neither."""
+        return self.etag if self.etag and not self.etag.startswith("W/") else None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A body as it came, packed or not."""
+
+    content: bytes
+    validators: Validators
+    #: where it was in the end
+    url: str
+    media_type: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def unpacked(content: bytes, most: int = MAX_BYTES) -> bytes:
+    """A body without gzip, of which a server's may be inside a file's. Raises Invalid if it is damaged or too large.
+
+    Whether it is packed is told by its first bytes, since names lie.
+    """
+    for _ in range(2):
+        if not content.startswith(_GZIP):
+            break
+        try:
+            with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
+                content = packed.read(most + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise Invalid(f"is damaged ({error}); get it again.") from error
+    if len(content) > most:
+        raise Invalid(f"holds more than {most >> 20} MiB; cut it into several.")
+    return content
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """Networks from a setting, separated by commas. Raises Invalid."""
+    try:
+        return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise Invalid(f"{error}. Write networks such as 10.20.0.0/16, separated by commas.") from error
+
+
+class Fetcher:
+    """An HTTP client for one feed's fetches; a context manager."""
+
+    def __init__(self, outbound: Outbound) -> None:
+        self._outbound = outbound
+        context = ssl.create_default_context()
+        if outbound.ca is not None:
+            try:
+                context.load_verify_locations(cafile=outbound.ca)
+            except (OSError, ssl.SSLError) as error:
+                raise Invalid(f"{outbound.ca}: holds no certificates in PEM ({error}).") from error
+        self._client = httpx2.AsyncClient(
+            verify=context,
+            proxy=outbound.proxy,
+            trust_env=False,
+            follow_redirects=False,
+            timeout=httpx2.Timeout(_SILENCE),
+            headers={"User-Agent": _AGENT, "Accept-Encoding": "gzip"},
+        )
+
+    async def __aenter__(self) -> "Fetcher":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def get(
+        self, url: str, *, headers: Mapping[str, str] | None = None, known: Validators | None = None
+    ) -> Fetched | None:
+        """The body at a URL; None if it is still what `known` says. Raises Unreachable in words for an operator."""
+        # `known` must not travel with a range: that asks for the rest of what came, and not whether it changed.
+        wanted = dict(headers or {})
+        try:
+            async with asyncio.timeout(self._outbound.patience.total_seconds()):
+                with tempfile.TemporaryFile() as file:
+                    return await self._tried(url, wanted, known or Validators(), file)
+        except TimeoutError as error:
+            raise Unreachable(f"{_shown(url)} took longer than {self._outbound.patience} and was given up.") from error
+
+    async def _tried(self, url: str, headers: dict[str, str], known: Validators, file: IO[bytes]) -> Fetched | None:
+        so_far = Validators()
+        for attempt in range(_TRIES):
+            if attempt:
+                await asyncio.sleep(_PAUSE * 2**attempt)
+            resume = file.tell() > 0 and so_far.strong is not None
+            asked = dict(headers)
+            if resume:
+                asked |= {"Range": f"bytes={file.tell()}-", "If-Range": so_far.strong or ""}
+            else:
+                file.seek(0)
+                file.truncate()
+                asked |= known.conditions
+            try:
+                async with self._answer(url, asked) as answer:
+                    if answer.status_code == 304:
+                        return None
+                    begin = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
+                    if not (resume and answer.status_code == 206 and begin == str(file.tell())):
+                        _check_status(answer)
+                        file.seek(0)
+                        file.truncate()
+                        so_far = _validators(answer)
+                    await self._receive(answer, file)
+                    file.seek(0)
+                    return Fetched(
+                        file.read(), so_far, str(answer.url), _media_type(answer), dict(answer.headers.items())
+                    )
+            except httpx2.TransportError as error:
+                broken = error
+        raise Unreachable(f"{_shown(url)} broke off {_TRIES} times ({_words(broken)}).") from broken
+
+    async def _receive(self, answer: httpx2.Response, file: IO[bytes]) -> None:
+        if int(answer.headers.get("Content-Length") or 0) > self._outbound.max_bytes:
+            self._refuse(answer)
+        # As it came: what is packed is unpacked where it is read, within a limit.
+        async for some in answer.aiter_raw():
+            file.write(some)
+            if file.tell() > self._outbound.max_bytes:
+                self._refuse(answer)
+
+    def _refuse(self, answer: httpx2.Response) -> NoReturn:
+        raise Unreachable(f"{_shown(str(answer.url))} sends more than {self._outbound.max_bytes >> 20} MiB.")
+
+    @contextlib.asynccontextmanager
+    async def _answer(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpx2.Response]:
+        """Follows redirects itself: each target's address is looked at, and a key goes to no other server."""
+        here = httpx2.URL(url)
+        for _ in range(_REDIRECTS + 1):
+            self._check_literal(here)
+            request = self._client.build_request("GET", here, headers=headers, extensions={"trace": self._look})
+            answer = await self._client.send(request, stream=True)
+            try:
+                if answer.status_code not in _REDIRECT or "Location" not in answer.headers:
+                    yield answer
+                    return
+                there = here.join(answer.headers["Location"])
+            finally:
+                await answer.aclose()
+            if there.scheme not in ("http", "https") or (here.scheme == "https" and there.scheme != "https"):
+                raise Unreachable(f"{_shown(url)} leads to {_shown(str(there))}, which is not safe to follow.")
+            if (there.scheme, there.host, there.port) != (here.scheme, here.host, here.port):
+                headers = {name: value for name, value in headers.items() if name in _FOR_ALL}
+            here = there
+        raise Unreachable(f"{_shown(url)} leads from one address to the next, more than {_REDIRECTS} times.")
+
+    def _check_literal(self, url: httpx2.URL) -> None:
+        """Behind a proxy nobody else looks at an address that stands in the URL."""
+        with contextlib.suppress(ValueError):
+            address = str(ip_address(url.host))
+            if not self._may_reach(address):
+                raise Unreachable(_FORBIDDEN.format(url=_shown(str(url)), address=address))
+
+    async def _look(self, event: str, info: Mapping[str, Any]) -> None:
+        """Called when a connection stands and before anything is sent over it."""
+        if event != "connection.connect_tcp.complete" or self._outbound.proxy:
+            return
+        stream = info["return_value"]
+        address = stream.get_extra_info("server_addr")[0]
+        if not self._may_reach(address):
+            await stream.aclose()
+            raise Unreachable(_FORBIDDEN.format(url="The source", address=address))
+
+    def _may_reach(self, address: str) -> bool:
+        reached = ip_address(address.partition("%")[0])
+        # What IPv6 carries of IPv4 is that.
+        reached = getattr(reached, "ipv4_mapped", None) or reached
+        if reached.is_global and not reached.is_multicast:
+            return True
+        return any(reached in network for network in self._outbound.allow)
+
+
+# What goes to every server on the way; the rest may hold a key.
+_FOR_ALL = frozenset({"Accept", "Range", "If-Range", "If-None-Match", "If-Modified-Since"})
+_FORBIDDEN = (
+    "{url} leads to {address}, an address of private networks. If that is meant, an operator lists it in "
+    "ISAC_OUTBOUND_ALLOW."
+)
+
+
+def _check_status(answer: httpx2.Response) -> None:
+    if answer.status_code == 200:
+        return
+    words = {
+        401: "It wants a key: set the variable that `auth_env` names.",
+        403: "It does not let us: is the key right, and are we allowed?",
+        404: "There is nothing (any more): look where it went.",
+        429: "We ask too often: make `every` longer.",
+    }.get(answer.status_code, "Try later." if answer.status_code >= 500 else "Look at it with a browser.")
+    raise Unreachable(f"{_shown(str(answer.url))} answers {answer.status_code} {answer.reason_phrase}. {words}")
+
+
+def _validators(answer: httpx2.Response) -> Validators:
+    return Validators(answer.headers.get("ETag"), answer.headers.get("Last-Modified"))
+
+
+def _media_type(answer: httpx2.Response) -> str:
+    header = Message()
+    header["Content-Type"] = answer.headers.get("Content-Type", "application/octet-stream")
+    return header.get_content_type()
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _shown(url: str) -> str:
+    """Without a query, which may hold a key."""
+    return url.partition("?")[0]

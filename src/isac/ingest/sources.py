@@ -1,0 +1,246 @@
+"""A feed's run: get what is new, look whether it is what the source usually sends, take it in, keep it as it came.
+
+Whatever goes wrong, the last good state stays: a run that fails or looks wrong changes nothing, and the next one begins
+where the last good one ended.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from isac import times
+from isac.errors import Invalid, IsacError
+from isac.formats.found import Unreadable
+from isac.ingest import authoring, upstream
+from isac.ingest.feeds import Feed
+from isac.ingest.fetching import Fetcher, Outbound, unpacked
+from isac.ingest.files import Payload, ingest
+from isac.ingest.intake import Submission, take_in
+from isac.ingest.upstream import Document, Place
+from isac.policy.actors import Actor
+from isac.store import archive, members, runs
+from isac.store.database import Connection, Pool
+from isac.store.members import Collection
+from isac.store.runs import Brought
+from isac.store.submissions import Counts
+
+#: seconds after which a run is stuck
+_LONGEST = 3600
+#: a list of fewer may well be empty, or ten times as long, tomorrow
+_FEW = 20
+_TENFOLD = 10
+#: problems that are told; of more only the number
+_TOLD = 3
+_ID = re.compile(rb'"id":"([^"]+)"')
+_logger = logging.getLogger(__name__)
+
+
+class Suspect(Invalid):
+    """It is not what the source usually sends"""
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What runs are given by whoever starts them."""
+
+    #: where the definitions lie, and files that they name by `path`
+    folder: Path
+    outbound: Outbound = field(default_factory=Outbound)
+    #: the value of a variable of the environment, for keys
+    secret: Callable[[str], str | None] = lambda _: None
+
+
+async def run(
+    pool: Pool,
+    feed: Feed,
+    around: Around,
+    *,
+    anyway: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> tuple[Brought, Counts]:
+    """Run a feed once. What goes wrong with the source is noted and answered, not raised.
+
+    `anyway`: take it in though it looks unusual. Raises Invalid if it is being read already.
+    """
+    async with pool.connection() as guard, runs.alone(guard, feed.name) as free:
+        if not free:
+            raise Invalid(f"Feed {feed.name} is being read right now; one run at a time is enough.")
+        pk = await runs.begin(guard, feed.name, times.now())
+        running = _Running(pool, guard, pk, feed, around, anyway, progress)
+        brought = Brought("failed", "It was stopped.")
+        try:
+            async with asyncio.timeout(_LONGEST):
+                brought = await running.go()
+        except TimeoutError:
+            brought = Brought("failed", f"It took longer than {_LONGEST // 60} minutes and was ended.")
+        except Suspect as error:
+            brought = Brought("suspect", error.detail)
+        except IsacError as error:
+            brought = Brought("failed", error.detail)
+        finally:
+            await runs.end(guard, pk, brought, times.now())
+            _tell(feed, brought, running.counts)
+        return brought, running.counts
+
+
+def _tell(feed: Feed, brought: Brought, counts: Counts) -> None:
+    level = logging.INFO if brought.outcome in runs.GOOD and not brought.problem else logging.WARNING
+    told = {"feed": feed.name, "outcome": brought.outcome, "problem": brought.problem}
+    numbers = {name: getattr(counts, name) for name in ("accepted", "held", "refused", "repeated")}
+    _logger.log(level, "feed run", extra=told | numbers)
+
+
+@dataclass(slots=True)
+class _Running:
+    """One run while it lasts, and what it has brought so far."""
+
+    pool: Pool
+    guard: Connection
+    pk: int
+    feed: Feed
+    around: Around
+    anyway: bool
+    progress: Callable[[int], None]
+    counts: Counts = field(default_factory=Counts)
+    documents: int = 0
+    size: int = 0
+    listed: int = 0
+    unreadable: int = 0
+    submission: str | None = None
+    payload: int | None = None
+    problems: list[str] = field(default_factory=list)
+    #: ids that the list names
+    named: list[str] = field(default_factory=list)
+
+    async def go(self) -> Brought:
+        """All documents, one after the other; of many, one that is broken stops no other."""
+        feed = self.feed
+        async with self.pool.connection() as conn, conn.transaction():
+            asking = await members.source(conn, feed.name)
+            collection = await members.shelf(conn, feed.audience)
+        usual = None if self.anyway else await self._usual()
+        async for document in self._found(await runs.last_bookmark(self.guard, feed.name)):
+            try:
+                if document.problem:
+                    raise Invalid(document.problem)
+                await self._take(document, collection, asking, usual)
+            except Invalid as error:
+                if document.only:
+                    raise
+                self.problems.append(f"{document.name}: {error.detail}")
+            await runs.bookmark(self.guard, self.pk, feed.name, document.place)
+        if feed.current and feed.redistribute:
+            await self._end_gone(collection, asking)
+        if self.problems and not self.documents:
+            return Brought("failed", self._problem)
+        outcome: runs.Outcome = "unchanged" if not self.documents else "taken" if feed.redistribute else "kept"
+        looked = (self.size, self.listed, self.unreadable) if self.documents else (None, None, None)
+        return Brought(outcome, self._problem, self.submission, self.payload, *looked)
+
+    @property
+    def _problem(self) -> str:
+        rest = len(self.problems) - _TOLD
+        return "; ".join(self.problems[:_TOLD]) + (f"; and {rest} more" if rest > 0 else "")
+
+    async def _usual(self) -> tuple[int, int] | None:
+        """What the last good run found: entries, and lines that nobody could read."""
+        good = await runs.latest(self.guard, self.feed.name, outcomes=("taken", "kept"))
+        return (good[0].listed or 0, good[0].unreadable or 0) if good else None
+
+    async def _found(self, place: Place) -> AsyncIterator[Document]:
+        feed, around = self.feed, self.around
+        if feed.path is not None:
+            path = (around.folder / feed.path).resolve()
+            if not path.is_relative_to(around.folder.resolve()):
+                raise Invalid(f"path: {feed.path} leads out of {around.folder}; put the file beside the definition.")
+            for document in await asyncio.to_thread(upstream.files, path, place):
+                yield document
+            return
+        headers = {}
+        if feed.auth_env is not None:
+            secret = around.secret(feed.auth_env)
+            if not secret:
+                raise Invalid(f"auth_env: the variable {feed.auth_env} is not set; it should hold the source's key.")
+            headers[feed.auth_header] = secret
+        async with Fetcher(around.outbound) as fetcher:
+            async for document in upstream.documents(fetcher, feed.url or "", feed.format, headers, place):
+                yield document
+
+    async def _take(
+        self, document: Document, collection: Collection, asking: Actor, usual: tuple[int, int] | None
+    ) -> None:
+        content = await asyncio.to_thread(unpacked, document.content)
+        if content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
+            raise Invalid("a web page came instead of the list; look at the address with a browser.")
+
+        def looked(entries: Sequence[object], problems: Sequence[Unreadable]) -> None:
+            unreadable = sum(not problem.left_out for problem in problems)
+            if document.only and usual is not None:
+                _compare(len(entries), unreadable, *usual)
+            self.listed += len(entries)
+            self.unreadable += unreadable
+
+        if self.feed.redistribute:
+
+            def read(pieces: Sequence[bytes], problems: Sequence[Unreadable]) -> None:
+                looked(pieces, problems)
+                if self.feed.current:
+                    self.named += [found[1].decode() for piece in pieces if (found := _ID.search(piece))]
+
+            reading = await ingest(
+                self.pool,
+                Payload(document.name, content),
+                collection,
+                asking,
+                self.feed.name,
+                feed=self.feed,
+                sample=self.feed.sample,
+                progress=self.progress,
+                looked=read,
+                original=document.content,
+                media_type=document.media_type,
+            )
+            self.counts += reading.outcome.counts
+            self.submission = reading.outcome.id
+        else:
+            looked(*await asyncio.to_thread(_parted, self.feed.read(content)))
+            async with self.guard.transaction():
+                self.payload = await archive.keep(self.guard, document.content, document.media_type, times.now())
+        self.documents += 1
+        self.size += len(document.content)
+
+    async def _end_gone(self, collection: Collection, asking: Actor) -> None:
+        """What the list has not named for longer than the feed's grace holds no more."""
+        now = times.now()
+        if self.documents:
+            async with self.guard.transaction():
+                await runs.compare_listed(self.guard, self.feed.name, self.named, now)
+        gone = await runs.gone(self.guard, self.feed.name, now - self.feed.grace)
+        if gone:
+            pieces = await authoring.ended(self.guard, gone, self.feed.name, now)
+            outcome = await take_in(
+                self.pool, Submission(pieces, collection.own, self.feed.name, None, self.feed.sample), asking
+            )
+            self.counts += outcome.counts
+            await runs.forget(self.guard, self.feed.name, gone)
+
+
+def _parted(read: Sequence[bytes] | Iterator[object]) -> tuple[Sequence[object], list[Unreadable]]:
+    if not isinstance(read, Iterator):
+        return read, []
+    entries = list(read)
+    problems = [entry for entry in entries if isinstance(entry, Unreadable)]
+    return [entry for entry in entries if not isinstance(entry, Unreadable)], problems
+
+
+def _compare(listed: int, unreadable: int, before: int, unreadable_before: int) -> None:
+    """Raises Suspect where a list is suddenly empty, ten times as long, or mostly something else."""
+    if before >= _FEW and listed == 0:
+        raise Suspect(f"It is empty, and had {before:,} entries before.")
+    if listed >= _FEW and before and listed > _TENFOLD * before:
+        raise Suspect(f"It has {listed:,} entries, more than {_TENFOLD} times the {before:,} before.")
+    if unreadable >= _FEW and unreadable > listed and unreadable_before <= before:
+        raise Suspect(f"It has another shape: {unreadable:,} lines cannot be read, and only {listed:,} can.")

@@ -1,0 +1,229 @@
+"""What stands at a feed's address: documents, one after the other, each with the place from which to go on after it.
+
+A file, a folder of files, a web page that lists files, a MISP feed, or a TAXII 2.1 collection. A place is what the next
+run is handed (JSON); it is noted when its document was taken in, so nothing is missed and little is read twice.
+"""
+
+import hashlib
+import re
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urljoin
+
+import orjson
+
+from isac import times
+from isac.errors import Invalid, Unreachable
+from isac.ingest.fetching import MAX_BYTES, Fetched, Fetcher, Validators, unpacked
+
+Place = dict[str, Any]
+
+#: what a page of a TAXII server may hold; most allow fewer
+_PAGE = 1000
+#: servers may date objects a little before they show them
+_OVERLAP = timedelta(seconds=2)
+#: and where they do not say how far a page goes, their clocks may differ from ours
+_BLIND = timedelta(minutes=10)
+_TAXII = "application/taxii+json;version=2.1"
+_HREF = re.compile(rb"""<a\s[^>]*?href\s*=\s*["']?([^"'\s>]+)""", re.IGNORECASE)
+_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+#: files of one listing; more are somebody's whole disk
+_MAX_FILES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document, and the place after it. `problem`: it could not be had, and the others come all the same."""
+
+    name: str
+    content: bytes
+    place: Place
+    media_type: str = "application/octet-stream"
+    problem: str = ""
+    #: nothing else stands at this address
+    only: bool = False
+
+
+async def documents(
+    fetcher: Fetcher, url: str, format_name: str, headers: Mapping[str, str], place: Place
+) -> AsyncIterator[Document]:
+    """What a URL gives since `place`; nothing where nothing is new. Raises Unreachable."""
+    if format_name == "taxii":
+        found = _collection(fetcher, url, headers, place)
+    elif format_name == "misp" and url.endswith(("/", "/manifest.json")):
+        found = _misp_feed(fetcher, url.removesuffix("manifest.json"), headers, place)
+    elif url.endswith("/"):
+        found = _listing(fetcher, url, headers, place)
+    else:
+        found = _file(fetcher, url, headers, place)
+    async for document in found:
+        yield document
+
+
+def files(path: Path, place: Place) -> list[Document]:
+    """A file, or what is new or changed in a folder, the oldest first. Raises Invalid for what cannot be read."""
+    try:
+        if not path.is_dir():
+            content = _within(path)
+            mark = _mark(content)
+            return [] if place.get("sha256") == mark else [Document(path.name, content, {"sha256": mark}, only=True)]
+        seen: dict[str, list[int]] = dict(place.get("files", {}))
+        found = []
+        for file in sorted((each for each in path.iterdir() if each.is_file()), key=_age)[:_MAX_FILES]:
+            state = [file.stat().st_size, _age(file)]
+            if seen.get(file.name) != state:
+                seen = seen | {file.name: state}
+                found.append(Document(file.name, _within(file), {"files": seen}))
+        return found
+    except OSError as error:
+        raise Invalid(f"{path}: cannot be read ({error.strerror or error}).") from error
+
+
+def _age(file: Path) -> int:
+    return file.stat().st_mtime_ns
+
+
+def _within(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        content = opened.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise Invalid(f"{file}: holds more than {MAX_BYTES >> 20} MiB; cut it into several files.")
+    return content
+
+
+def _mark(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+async def _file(fetcher: Fetcher, url: str, headers: Mapping[str, str], place: Place) -> AsyncIterator[Document]:
+    got = await fetcher.get(url, headers=headers, known=_known(place))
+    if got is not None and _mark(got.content) != place.get("sha256"):
+        yield Document(url, got.content, _place(got), got.media_type, only=True)
+
+
+def _known(place: Mapping[str, Any]) -> Validators:
+    return Validators(place.get("etag"), place.get("last_modified"))
+
+
+def _place(got: Fetched) -> Place:
+    said = {"etag": got.validators.etag, "last_modified": got.validators.last_modified}
+    return {"sha256": _mark(got.content)} | {name: value for name, value in said.items() if value}
+
+
+async def _listing(fetcher: Fetcher, url: str, headers: Mapping[str, str], place: Place) -> AsyncIterator[Document]:
+    """Files that a web page lists, as servers show a folder: those below it, the same name once."""
+    page = await fetcher.get(url, headers=headers)
+    if page is None:
+        return
+    links = (urljoin(url, found.decode("utf-8", "replace")) for found in _HREF.findall(unpacked(page.content)))
+    below = (link.partition("#")[0] for link in links)
+    names = dict.fromkeys(link for link in below if link.startswith(url) and _is_file(link[len(url) :]))
+    if len(names) > _MAX_FILES:
+        raise Unreachable(f"{url} lists {len(names):,} files; at most {_MAX_FILES:,} are read.")
+    seen: dict[str, Place] = dict(place.get("files", {}))
+    for link in names:
+        before = seen.get(link, {})
+        try:
+            got = await fetcher.get(link, headers=headers, known=_known(before))
+        except Unreachable as error:
+            yield Document(link, b"", {"files": seen}, problem=error.detail)
+            continue
+        if got is not None and _mark(got.content) != before.get("sha256"):
+            seen = seen | {link: _place(got)}
+            yield Document(unquote(link), got.content, {"files": seen}, got.media_type)
+
+
+def _is_file(name: str) -> bool:
+    return bool(name) and "/" not in name and not name.startswith("?") and name not in (".", "..")
+
+
+async def _misp_feed(fetcher: Fetcher, base: str, headers: Mapping[str, str], place: Place) -> AsyncIterator[Document]:
+    """A MISP feed: a manifest that dates its events, and a file for each event."""
+    url = f"{base}manifest.json"
+    known = _known(place.get("manifest", {}))
+    got = await fetcher.get(url, headers=headers, known=known)
+    if got is None:
+        return
+    dated = {uuid: str(said.get("timestamp", "")) for uuid, said in _manifest(url, unpacked(got.content)).items()}
+    seen: dict[str, str] = {uuid: at for uuid, at in place.get("events", {}).items() if uuid in dated}
+    new = sorted((at, uuid) for uuid, at in dated.items() if seen.get(uuid) != at)
+    whole = True
+    for nth, (at, uuid) in enumerate(new, start=1):
+        try:
+            event = await fetcher.get(f"{base}{uuid}.json", headers=headers)
+        except Unreachable as error:
+            whole = False
+            yield Document(f"{base}{uuid}.json", b"", {"events": seen}, problem=error.detail)
+            continue
+        seen = seen | {uuid: at}
+        # Not before all its events are here the manifest may be «not modified».
+        manifest = {"manifest": _place(got)} if whole and nth == len(new) else {}
+        if event is not None:
+            yield Document(f"{base}{uuid}.json", event.content, {"events": seen, **manifest}, event.media_type)
+
+
+def _manifest(url: str, content: bytes) -> dict[str, dict[str, Any]]:
+    try:
+        events = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise Unreachable(f"{url} is not JSON ({error}).") from error
+    if not isinstance(events, dict):
+        raise Unreachable(f"{url} is no manifest of a MISP feed.")
+    return {uuid: said for uuid, said in events.items() if _UUID.fullmatch(uuid) and isinstance(said, dict)}
+
+
+async def _collection(fetcher: Fetcher, url: str, headers: Mapping[str, str], place: Place) -> AsyncIterator[Document]:
+    """A TAXII 2.1 collection from `added_after` on, by `next` where the server gives it (TAXII 2.1 §3.5, §5.4).
+
+    Raises Unreachable where a server sends the same page again and again.
+    """
+    base = f"{url.rstrip('/').removesuffix('/objects')}/objects/?limit={_PAGE}"
+    after: str | None = place.get("added_after")
+    began = times.taxii(times.now() - _BLIND)
+    token: str | None = None
+    before: str | None = place.get("page")
+    asked: set[tuple[str | None, str | None]] = set()
+    while True:
+        if (after, token) in asked:
+            raise Unreachable(f"{url} sends the same page again and again; its operator should know.")
+        asked.add((after, token))
+        query = f"&added_after={quote(after)}" if after else ""
+        query += f"&next={quote(token, safe='')}" if token else ""
+        got = await fetcher.get(base + query, headers={"Accept": _TAXII, **headers})
+        if got is None:
+            return
+        envelope = _envelope(url, unpacked(got.content))
+        more, token = bool(envelope.get("more")), envelope.get("next")
+        last, mark = got.headers.get("x-taxii-date-added-last"), _mark(got.content)
+        if mark == before and more:
+            raise Unreachable(f"{url} sends the same page again and again; its operator should know.")
+        if envelope.get("objects") and mark != before:
+            goes_on = _before(last, more) if last else began if not more else after
+            there = {"page": mark} if not more else {}
+            yield Document(url, got.content, there | ({"added_after": goes_on} if goes_on else {}), got.media_type)
+        before = mark
+        if not more:
+            return
+        if not isinstance(token, str) or not token:
+            token, after = None, last
+
+
+def _before(last: str, more: bool) -> str:
+    """Where a later run begins: what has the same date may stand on the next page, or come a little late."""
+    try:
+        return times.taxii(times.read(last) - (timedelta(microseconds=1) if more else _OVERLAP))
+    except ValueError as error:
+        raise Unreachable(f"X-TAXII-Date-Added-Last is {last[:40]!r}, which is no date.") from error
+
+
+def _envelope(url: str, content: bytes) -> dict[str, Any]:
+    try:
+        envelope = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise Unreachable(f"{url} does not answer as a TAXII 2.1 collection: {error}.") from error
+    if not isinstance(envelope, dict) or not isinstance(envelope.get("objects", []), list):
+        raise Unreachable(f"{url} does not answer as a TAXII 2.1 collection: there is no list of objects.")
+    return envelope

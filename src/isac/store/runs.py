@@ -1,0 +1,166 @@
+"""Runs of feeds: what each brought, from where the next one goes on, and what a list named.
+
+One run of a feed at a time: whoever runs it holds a lock that ends with its connection, so a killed worker's run stands
+in nobody's way.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import orjson
+
+from isac.store.database import Connection
+from isac.store.facts import fetch
+
+#: taken in; kept, but not given on, as its terms forbid; the same as before; not taken: somebody has to look; failed
+Outcome = Literal["running", "taken", "kept", "unchanged", "suspect", "failed"]
+GOOD = ("taken", "kept", "unchanged")
+
+_CUT_OFF = "It was cut off, and the next one goes on from where the last good one was."
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a feed."""
+
+    feed: str
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: Outcome
+    #: in words for an operator; empty where there is none
+    problem: str
+    size: int | None
+    #: objects or values that it named; lines that nobody could read
+    listed: int | None
+    unreadable: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What a run found out, to be written down when it ends."""
+
+    outcome: Outcome
+    problem: str = ""
+    #: public id of its last submission
+    submission: str | None = None
+    payload: int | None = None
+    size: int | None = None
+    listed: int | None = None
+    unreadable: int | None = None
+
+
+@contextlib.asynccontextmanager
+async def alone(conn: Connection, feed: str) -> AsyncIterator[bool]:
+    """Is nobody else running this feed? While the context lasts nobody will."""
+    ((free,),) = await fetch(conn, "SELECT pg_try_advisory_lock('feed_runs'::regclass::int, hashtext(%s))", (feed,))
+    try:
+        yield free
+    finally:
+        if free:
+            await conn.execute("SELECT pg_advisory_unlock('feed_runs'::regclass::int, hashtext(%s))", (feed,))
+
+
+async def begin(conn: Connection, feed: str, at: datetime) -> int:
+    """Note that a run began; answers its database key. Whoever calls it is alone, so what still runs was killed."""
+    await conn.execute(
+        "UPDATE feed_runs SET outcome = 'failed', problem = %s, ended_at = %s WHERE feed = %s AND outcome = 'running'",
+        (_CUT_OFF, at, feed),
+    )
+    ((pk,),) = await fetch(
+        conn,
+        "INSERT INTO feed_runs (feed, started_at, outcome, problem) VALUES (%s, %s, 'running', '') RETURNING pk",
+        (feed, at),
+    )
+    return int(pk)
+
+
+async def end(conn: Connection, pk: int, brought: Brought, at: datetime) -> None:
+    """Note what became of it."""
+    await conn.execute(
+        """UPDATE feed_runs SET ended_at = %s, outcome = %s, problem = %s, payload = %s, size = %s, listed = %s,
+                                unreadable = %s, submission = (SELECT pk FROM submissions WHERE id = %s::uuid)
+           WHERE pk = %s""",
+        (
+            at,
+            brought.outcome,
+            brought.problem,
+            brought.payload,
+            brought.size,
+            brought.listed,
+            brought.unreadable,
+            brought.submission,
+            pk,
+        ),
+    )
+
+
+async def bookmark(conn: Connection, pk: int, feed: str, place: dict[str, Any]) -> None:
+    """Note how far a run has come, so that the next one goes on from there even if this one is cut off."""
+    await conn.execute("UPDATE feed_runs SET bookmark = %s WHERE pk = %s", (orjson.dumps(place), pk))
+    # Only the newest is asked for, and that of many files is long.
+    await conn.execute(
+        "UPDATE feed_runs SET bookmark = NULL WHERE feed = %s AND pk < %s AND bookmark IS NOT NULL", (feed, pk)
+    )
+
+
+async def last_bookmark(conn: Connection, feed: str) -> dict[str, Any]:
+    """How far the feed has been read; empty at first."""
+    rows = await fetch(
+        conn,
+        "SELECT bookmark FROM feed_runs WHERE feed = %s AND bookmark IS NOT NULL ORDER BY pk DESC LIMIT 1",
+        (feed,),
+    )
+    return dict(orjson.loads(rows[0][0])) if rows else {}
+
+
+async def latest(conn: Connection, feed: str, limit: int = 1, outcomes: Sequence[Outcome] = ()) -> list[Run]:
+    """The last runs of a feed, the newest first; of these outcomes only, if any are named."""
+    rows = await fetch(
+        conn,
+        """SELECT feed, started_at, ended_at, outcome, problem, size, listed, unreadable FROM feed_runs
+           WHERE feed = %s AND (%s OR outcome = ANY(%s)) ORDER BY pk DESC LIMIT %s""",
+        (feed, not outcomes, list(outcomes), limit),
+    )
+    return [Run(*row) for row in rows]
+
+
+# ---------------------------------------------------------------------------------------------------- what a list names
+
+
+async def compare_listed(conn: Connection, feed: str, stix_ids: Collection[str], at: datetime) -> None:
+    """Note what the list names now: what is new, what is back, what is gone. The same list writes nothing."""
+    ids = list(stix_ids)
+    await conn.execute(
+        """INSERT INTO listed (feed, stix_id)
+           SELECT %s, named FROM unnest(%s::text[]) AS named
+           WHERE NOT EXISTS (SELECT FROM listed l WHERE l.feed = %s AND l.stix_id = named)
+           ON CONFLICT DO NOTHING""",
+        (feed, ids, feed),
+    )
+    await conn.execute(
+        "UPDATE listed SET gone_since = NULL WHERE feed = %s AND gone_since IS NOT NULL AND stix_id = ANY(%s)",
+        (feed, ids),
+    )
+    await conn.execute(
+        """UPDATE listed SET gone_since = %s
+           FROM (SELECT stix_id FROM listed WHERE feed = %s AND gone_since IS NULL
+                 EXCEPT SELECT unnest(%s::text[]) COLLATE "C") AS gone
+           WHERE listed.feed = %s AND listed.stix_id = gone.stix_id""",
+        (at, feed, ids, feed),
+    )
+
+
+async def gone(conn: Connection, feed: str, before: datetime) -> list[str]:
+    """Ids that the list has not named since before that instant."""
+    rows = await fetch(
+        conn, "SELECT stix_id FROM listed WHERE feed = %s AND gone_since < %s ORDER BY stix_id", (feed, before)
+    )
+    return [stix_id for (stix_id,) in rows]
+
+
+async def forget(conn: Connection, feed: str, stix_ids: Sequence[str]) -> None:
+    """What was gone has ended."""
+    await conn.execute("DELETE FROM listed WHERE feed = %s AND stix_id = ANY(%s)", (feed, list(stix_ids)))
