@@ -52,10 +52,10 @@ def _of_object(text: bytes, *, old: bool) -> Sequence[bytes]:
     found = members(text)
     listed = found.pop("objects", None)
     rest = {name: bytes(value) for name, value in found.items()}
-    if rest.get("type") not in (None, b'"bundle"'):
+    if "id" in rest and rest.get("type") not in (None, b'"bundle"'):
         # An object by itself. Observed data of STIX 2.0 has `objects` too: no list, and none of our business here.
         return [text]
-    if listed is None:
+    if listed is None or rest.get("type") not in (None, b'"bundle"'):
         return _without_objects(rest)
     if bytes(listed[:1]) != b"[":
         raise Invalid("`objects` is not a list; put the objects between [ and ].")
@@ -88,7 +88,7 @@ def _without_objects(rest: dict[str, bytes]) -> Sequence[bytes]:
     if "Event" in rest or "Attribute" in rest or _MISP.search(rest.get("response", b"")[:_HEAD]):
         raise Invalid(_OF_MISP)
     names = ", ".join(f"`{name[:40]}`" for name in list(rest)[:5])
-    raise Invalid(f"There is no `objects` in this file (but {names}); {_SHAPES}.")
+    raise Invalid(f"There is no `objects` in this file (but {names}), so it is not a feed of STIX; {_SHAPES}.")
 
 
 def _of_list(text: bytes) -> Sequence[bytes]:

@@ -6,6 +6,7 @@ follow a revocation.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -43,24 +44,25 @@ async def author(
     tlp: TLP | None,
     default: TLP,
     now: datetime,
-) -> tuple[list[bytes], list[Unreadable]]:
-    """Indicators (of a CVE id: vulnerabilities) for the values that can be read, each value once, and what cannot be.
+) -> tuple[list[bytes], list[Unreadable], int]:
+    """Indicators (of a CVE id: vulnerabilities) for the values that can be read, each value once; what cannot be read;
+    and how often a value came again.
 
     `producer` is the ISAC's identity, whose objects they are. Where `tlp` is None, what is stored keeps its marking and
     what is new gets the default: a list handed in for one organization as well must not be taken from the nation.
     """
     values, problems, pieces = iter(listed), list[Unreadable](), list[bytes]()
-    written: set[str] = set()
+    written: Counter[str] = Counter()
     while batch := await asyncio.to_thread(_next, values, problems, source, written):
         standing = await _standing(conn, batch, producer, source)
         pieces += await asyncio.to_thread(
             lambda entries: [_piece(entry, producer, source, tlp, default, now) for entry in entries], standing
         )
-    return pieces, problems
+    return pieces, problems, written.total() - len(written)
 
 
 def _next(
-    values: Iterator[Found | Unreadable], problems: list[Unreadable], source: str, written: set[str]
+    values: Iterator[Found | Unreadable], problems: list[Unreadable], source: str, written: Counter[str]
 ) -> dict[str, Found]:
     """The next values by the ids of their objects; the first of several lines with one value counts."""
     batch: dict[str, Found] = {}
@@ -69,8 +71,8 @@ def _next(
             problems.append(entry)
             continue
         stix_id = _stix_id(source, entry, 0)
-        if stix_id not in written:
-            written.add(stix_id)
+        written[stix_id] += 1
+        if written[stix_id] == 1:
             batch[stix_id] = entry
         if len(batch) == _BATCH:
             break

@@ -116,6 +116,12 @@ class Feed(BaseModel):
     ] = Field(default_factory=dict)
     """For csv and json: our field = its column, or a list of columns. By name, since publishers insert columns."""
 
+    header: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
+    """For csv without a header line: the names of its columns, in order; the last one takes all that follows."""
+
+    dates: Literal["iso", "us"] = "iso"
+    """For csv and json: dates are ISO 8601, or us: month/day/year, as spreadsheets write it."""
+
     records: str | None = None
     """For json: where the list of records is, by dotted names; without it the file is the list, or JSON lines."""
 
@@ -180,6 +186,13 @@ class Feed(BaseModel):
             raise ValueError("`columns.value` is missing: which column holds the values?")
         if self.columns and not table:
             raise ValueError(f"`columns` is for csv and json, and `format` is {self.format}")
+        if self.header and self.format != "csv":
+            raise ValueError(f"`header` is for csv, and `format` is {self.format}")
+        if self.dates != "iso" and not table:
+            raise ValueError(f"`dates` is for csv and json, and `format` is {self.format}")
+        lacking = self._named() - set(self.header) if self.header else set()
+        if lacking:
+            raise ValueError(f"`header` lacks what `columns` names: {', '.join(sorted(lacking))}")
         if self.records is not None and self.format != "json":
             raise ValueError(f"`records` is for json, and `format` is {self.format}")
         if self.kind is not None and self.format in ("stix", "misp", "taxii"):
@@ -199,15 +212,18 @@ class Feed(BaseModel):
             raise ValueError("`audience` public needs `tlp` clear")
         return self
 
+    def _named(self) -> set[str]:
+        return {name for names in self.columns.values() for name in ([names] if isinstance(names, str) else names)}
+
     def read(self, data: bytes) -> Sequence[bytes] | Iterator[Found | Unreadable]:
         """What its bytes hold: objects' own bytes if STIX, else values. Raises Invalid if they are no such format."""
         match self.format:
             case "stix" | "taxii":
                 return stix.read(data)
             case "csv":
-                return csv.read(data, self.columns, self.kind)
+                return csv.read(data, self.columns, self.kind, header=self.header, us_dates=self.dates == "us")
             case "json":
-                return json.read(data, self.columns, self.records, self.kind)
+                return json.read(data, self.columns, self.records, self.kind, us_dates=self.dates == "us")
             case "misp":
                 return misp.read(data)
             case "text":

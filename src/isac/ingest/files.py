@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import io
+import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ from isac.stix.markings import TLP
 from isac.store import archive, members, submissions
 from isac.store.database import Pool
 from isac.store.members import Collection
-from isac.store.submissions import Kept
+from isac.store.submissions import Counts, Kept
 
 if TYPE_CHECKING:  # pydantic takes longer to load than most lists to read
     from isac.ingest.feeds import Feed
@@ -33,6 +34,8 @@ MAX_BYTES = 1024 * 1024 * 1024
 LARGE = 5_000
 _GZIP = b"\x1f\x8b"
 _TAR, _TAR_AT = b"ustar", 257
+# STIX patterns and addresses with ports begin with a bracket, too.
+_BEGINS_AS_JSON = re.compile(rb"[\xef\xbb\xbf \t\r\n]*+(?:[{<]|\[(?![0-9a-z-]+:))")
 #: where a zero byte shows that a file is no text
 _HEAD = 4096
 
@@ -157,14 +160,14 @@ async def ingest(
         read = misp.read_events(payload.events)
     elif read is None:
         read = await asyncio.to_thread(_read, payload.data, feed)
-    pieces, problems = read, list[Unreadable]()
+    pieces, problems, again = read, list[Unreadable](), 0
     if isinstance(pieces, Iterator) or any(map(stix20.recognized, pieces)):
         async with pool.connection() as conn:
             ours = (await members.steward(conn)).identity
             # As it was first written: the ids of our objects hang on it, and «Vendor» is «vendor».
             source = await members.name(conn, asking.organization)
             if isinstance(pieces, Iterator):
-                pieces, problems = await author(
+                pieces, problems, again = await author(
                     conn,
                     pieces,
                     producer=ours,
@@ -178,6 +181,7 @@ async def ingest(
     submission = Submission(pieces, collection.own, source, tlp, sample)
     beside = beside and len(pieces) > LARGE
     outcome = await take_in(pool, submission, asking, beside=beside, progress=progress)
+    outcome.counts += Counts(repeated=again)
     if not outcome.classified:
         async with pool.connection() as conn, conn.transaction():
             came = payload.data if original is None else original
@@ -193,10 +197,10 @@ def _read(data: bytes, feed: "Feed | None") -> Sequence[bytes] | Iterator[Found 
         return feed.read(data)
     if misp.recognized(data):
         return misp.read(data)
-    if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b"<"):
+    if _BEGINS_AS_JSON.match(data):
         return stix.read(data)
     if not data.strip(b"\xef\xbb\xbf \t\r\n"):
         raise Invalid("is empty.")
     if b"\0" in data[:_HEAD]:
         raise Invalid("is no text. Unpack a ZIP file first, and save a document as plain text (UTF-8).")
-    return text.read(data)
+    return text.guess(data)

@@ -301,6 +301,9 @@ def _content(body: dict[str, Any], type_name: str, warnings: list[str]) -> Check
     if type_name == "vulnerability":
         names = [body["name"], *(ref.get("external_id", "") for ref in body.get("external_references", ()))]
         return Checked(tuple(dict.fromkeys(_silently("cve", names))))
+    if type_name == "x509-certificate":
+        prints = [text for name, text in body.get("hashes", {}).items() if _HASHES.get(name) == "sha-1"]
+        return Checked(tuple(_silently("x509-sha-1", prints)))
     if type_name in ("file", "artifact"):
         hashes = ((_HASHES.get(name.upper().replace("-", "")), text) for name, text in body.get("hashes", {}).items())
         return Checked(tuple(found for kind, text in hashes if kind for found in _silently(kind, [text])))
