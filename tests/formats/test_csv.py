@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from isac.errors import Invalid
 from isac.formats.csv import read
 from isac.formats.found import FIELDS, Found, Unreadable, instant, kind_of
-from isac.stix.observables import KINDS, recognize
+from isac.stix.markings import TLP
+from isac.stix.observables import KINDS, pattern, recognize
 
 CORPUS = pathlib.Path(os.environ.get("ISAC_CORPUS", pathlib.Path(__file__).parents[3] / "shared" / "corpus"))
 corpus = pytest.mark.skipif(
@@ -68,7 +69,8 @@ def test_all_fields_of_a_row() -> None:
     header = ",".join(FIELDS)
     row = (
         '"198.51.100.7:443", "ip:port", "2026-10-01 12:30:00", "None", "2027-01-01T00:00:00Z", " Example  RAT ",'
-        ' "Two\nlines", "c2,rat,c2,None", "True", "75", "see https://blog.example/a; https://blog.example/b, and None"'
+        ' "Two\nlines", "c2,rat,c2,None", "True", "75", "see https://blog.example/a; https://blog.example/b, and None",'
+        ' "Green"'
     )
     [found] = read(f"# {header}\n{row}\n".encode(), {field: field for field in FIELDS})
     assert found == Found(
@@ -81,6 +83,7 @@ def test_all_fields_of_a_row() -> None:
         confidence=75,
         references=("https://blog.example/a", "https://blog.example/b"),
         until=datetime(2027, 1, 1, tzinfo=UTC),
+        tlp=TLP.GREEN,
     )
 
 
@@ -199,6 +202,78 @@ def test_every_missing_column_is_named() -> None:
 def test_dates_are_iso_or_not_taken(text: str, instant_text: str | None) -> None:
     found = instant(text)
     assert (found.isoformat() if found else None) == instant_text
+
+
+@pytest.mark.parametrize(
+    ("text", "instant_text"),
+    [
+        ("12/22/2023 6:58", "2023-12-22T06:58:00+00:00"),
+        ("3/4/2023", "2023-03-04T00:00:00+00:00"),
+        ("03/04/2023, 12:05:09 AM", "2023-03-04T00:05:09+00:00"),
+        ("3/4/2023 1:00 pm", "2023-03-04T13:00:00+00:00"),
+        ("2023-03-04", "2023-03-04T00:00:00+00:00"),
+        ("13/4/2023", None),
+        ("2/30/2023", None),
+        ("3/4/23", None),
+        ("3/4/2023 25:00", None),
+        ("", None),
+    ],
+)
+def test_dates_of_the_united_states_are_read_where_the_definition_says_so(text: str, instant_text: str | None) -> None:
+    [found] = read(f'value,seen\na.example,"{text}"'.encode(), {**VALUE, "first_seen": "seen"}, us_dates=True)
+    assert isinstance(found, Found)
+    assert (found.seen.isoformat() if found.seen else None) == instant_text
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", " | "])
+def test_a_table_without_a_header_has_that_of_its_definition(delimiter: str) -> None:
+    lines = ["# a comment", "a.example,1", "b.example,2", "no value,3"]
+    text = "\n".join(line.replace(",", delimiter) for line in lines)
+    found = list(read(text.encode(), {"value": "host", "name": "Note"}, header=["Host", "note"]))
+    assert [(one.line, one.name) for one in found if isinstance(one, Found)] == [(2, "1"), (3, "2")]
+    assert [one.line for one in found if isinstance(one, Unreadable)] == [4]
+
+
+def test_without_a_header_the_last_column_takes_what_follows() -> None:
+    text = b"a.example;one; two\nb.example;three\nc.example"
+    good, also, bad = read(text, {"value": "host", "description": "note"}, header=["host", "note"])
+    assert isinstance(good, Found)
+    assert isinstance(also, Found)
+    assert isinstance(bad, Unreadable)
+    assert (good.description, also.description) == ("one; two", "three")
+    assert bad.reason == "the row has 1 cells, and the header 2"
+
+
+def test_a_header_of_another_table_is_refused() -> None:
+    with pytest.raises(Invalid, match="names 3 columns, and the first rows have at most 2"):
+        read(b"a.example,1\nb.example,2\n", VALUE, header=["value", "x", "y"])
+    assert list(read(b"# nothing\n", VALUE, header=["value", "x"])) == []
+
+
+@pytest.mark.parametrize(("text", "tlp"), [("Clear", TLP.CLEAR), ("TLP:AMBER", TLP.AMBER), ("", None), ("none", None)])
+def test_a_row_may_bring_its_own_marking(text: str, tlp: TLP | None) -> None:
+    [found] = read(f"value,level\na.example,{text}".encode(), {**VALUE, "tlp": "level"})
+    assert isinstance(found, Found)
+    assert found.tlp == tlp
+
+
+def test_a_marking_that_cannot_be_read_costs_the_row() -> None:
+    bad, good = read(b"value,level\na.example,purple\nb.example,green", {**VALUE, "tlp": "level"})
+    assert isinstance(bad, Unreadable)
+    assert bad.reason == "«purple» is no TLP: clear, green, amber, amber+strict or red"
+    assert isinstance(good, Found)
+
+
+def test_a_list_in_a_cell_gives_its_words_as_labels() -> None:
+    [found] = read(b"value,tags\na.example,\"['Malware:X', 'Tool:Y', '']\"", {**VALUE, "labels": "tags"})
+    assert isinstance(found, Found)
+    assert found.labels == ("Malware:X", "Tool:Y")
+
+
+def test_a_certificate_is_no_file() -> None:
+    [found] = read(b"value\n" + b"AB" * 20, VALUE, kind_of("certificate"))
+    assert isinstance(found, Found)
+    assert pattern(found.observable) == f"[x509-certificate:hashes.'SHA-1' = '{'ab' * 20}']"
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_an_object_by_itself_is_its_own_piece() -> None:
 
 
 def test_observed_data_of_stix_2_0_is_an_object_although_it_has_objects() -> None:
-    text = b'{"type":"observed-data","objects":{"0":{"type":"file"}}}'
+    text = b'{"type":"observed-data","id":"observed-data--1","objects":{"0":{"type":"file"}}}'
     assert [*split(text)] == [text]
 
 
@@ -114,6 +114,7 @@ def test_a_bad_line_costs_no_other_line() -> None:
         ('{"é":\n"é" x]'.encode(), "not JSON (line 2, column 6: ']' closes what '{' opened"),
         (b"{'objects': []}", "not JSON (line 1, column 2: a name in double"),
         (b'{"type":"bundle"}', "no `objects` in this file (but `type`)"),
+        (b'{"type":"Topology","arcs":[]}', "not a feed of STIX"),
         (b'{"objects":{"a":1}}', "not a list"),
         (b'{"objects":null}', "not a list"),
         (b'["a", 1]', "no object in this list"),

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isac.errors import Invalid
 from isac.formats.found import Found, Unreadable
-from isac.formats.text import read
+from isac.formats.text import guess, read
 
 CORPUS = pathlib.Path(os.environ.get("ISAC_CORPUS", pathlib.Path(__file__).parents[3] / "shared" / "corpus"))
 corpus = pytest.mark.skipif(
@@ -145,6 +146,45 @@ def lists() -> Iterator[tuple[str, bytes]]:
         for member in archive:
             if extracted := archive.extractfile(member):
                 yield member.name, extracted.read()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a.example ; seen twice\nb.example ; once",
+        "a.example, Ohio\nb.example\nc.example\nd.example",
+        "http://a.example/x;jsessionid=1\nb.example\nc.example",
+        "# a,b\n# c,d\na.example\nno value",
+        "||a.example^\n||b.example^$important",
+        "[2001:db8::1]:443\n192.0.2.1",
+        "192.0.2.1\t5\n192.0.2.2\t6",
+        "http://a.example/x,y",
+        "",
+    ],
+)
+def test_what_may_be_a_list_is_read_as_one(text: str) -> None:
+    assert list(guess(text.encode())) == list(read(text.encode()))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("url,seen\nhttp://a.example/x,2026-01-01", "looks like a table, whose first line is «url,seen»"),
+        ("http://a.example/x,one\nhttp://b.example/y,two", "looks like a table"),
+        ("ab;cd\n1;2\n", "looks like a table"),
+        ('"a", "b"\n"1", "2"\n', "looks like a table"),
+        (
+            "THREAT REPORT\nSee a.example\nb.example",
+            "is not a feed: 2 of 3 lines hold no value, such as line 1 («THREAT»",
+        ),
+        ("nothing", "is not a feed: 1 of 1 lines"),
+    ],
+)
+def test_what_is_no_list_is_refused_as_a_whole(text: str, words: str) -> None:
+    with pytest.raises(Invalid) as refusal:
+        list(guess(text.encode()))
+    assert words in refusal.value.detail
+    assert "\n" not in refusal.value.detail
 
 
 @corpus

@@ -71,6 +71,9 @@ def test_what_a_definition_leaves_out_is_careful(tmp_path: Path) -> None:
         ({"format": "csv", "columns": {"value": 3}}, "columns.value"),
         ({"columns": {"value": "x"}}, "`columns` is for csv and json"),
         ({"records": "rows"}, "`records` is for json"),
+        ({"header": ["value"]}, "`header` is for csv"),
+        ({"dates": "us"}, "`dates` is for csv and json"),
+        ({"format": "csv", "columns": {"value": "b"}, "header": ["a"]}, "`header` lacks what `columns` names: b"),
         ({"kind": "filename"}, "kind: 'filename' is no kind"),
         ({"format": "stix", "kind": "url"}, "`kind` says what plain values are"),
         ({"format": "misp", "kind": "url"}, "MISP says that itself"),
@@ -115,6 +118,15 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
 )
 def test_a_tlp_may_be_written_as_people_write_it(text: str, tlp: TLP, tmp_path: Path) -> None:
     assert load(written(tmp_path, toml({**GOOD, "tlp": text}))).tlp == tlp
+
+
+def test_a_table_without_a_header_and_with_us_dates_is_defined(tmp_path: Path) -> None:
+    columns = {"value": "host", "first_seen": "seen"}
+    feed = load(written(tmp_path, toml({**TABLE, "header": ["host", "seen"], "dates": "us", "columns": columns})))
+    (found,) = feed.read(b"a.example,12/31/2025\n")
+    assert isinstance(found, Found)
+    assert found.seen
+    assert found.seen.isoformat() == "2025-12-31T00:00:00+00:00"
 
 
 def test_two_feeds_have_two_names(tmp_path: Path) -> None:

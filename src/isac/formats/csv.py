@@ -1,12 +1,13 @@
 """Reads tables: CSV as feeds publish it (RFC 4180 and what they make of it), by the names in the header.
 
 Never by position: a column that a publisher inserts (ThreatFox did) changes nothing. The delimiter is the one that
-makes the header's names appear: comma, semicolon, tab or bar.
+makes the header's names appear: comma, semicolon, tab or bar. Where there is no header, the definition says its names.
 """
 
 import csv
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from isac.errors import Invalid
 from isac.formats.found import Found, Unreadable, decode, read_fields, unreadable
@@ -20,28 +21,50 @@ _MAX_LINES_OF_ROW = 20_000
 # … and in a whole file not more than so many lines in vain.
 _MAX_LINES_IN_VAIN = 1_000_000
 _DELIMITERS = (",", ";", "\t", "|")
+#: of a table without a header, to see its delimiter
+_ROWS_TRIED = 20
 
 
 def read(
-    data: bytes, columns: Mapping[str, str | Sequence[str]], kind: str | None = None
+    data: bytes,
+    columns: Mapping[str, str | Sequence[str]],
+    kind: str | None = None,
+    *,
+    header: Sequence[str] = (),
+    us_dates: bool = False,
 ) -> Iterator[Found | Unreadable]:
     """Every row that is neither blank nor a comment (#) gives Found or Unreadable.
 
-    `columns` maps our fields (`found.FIELDS`) to names in the header, which may stand in a comment line. Raises Invalid
-    at once if the header or one of its columns is missing.
+    `columns` maps our fields (`found.FIELDS`) to names in the header, which may stand in a comment line. `header` is
+    that of a table without one, whose last column takes all that follows. Raises Invalid at once if the header or one
+    of its columns is missing.
     """
     lines = [*itertools.islice(decode(data), _MAX_LINES + 1)]
     if len(lines) > _MAX_LINES:
         raise Invalid(f"The table has more than {_MAX_LINES:,} lines; cut it into smaller files.")
     wanted = {field: [names] if isinstance(names, str) else list(names) for field, names in columns.items()}
-    at, delimiter, header = _header(lines, [name for names in wanted.values() for name in names])
-    places = {field: [header.index(_plain(name)) for name in names] for field, names in wanted.items()}
-    return _rows(lines, at + 1, delimiter, len(header), places, kind)
+    named = [name for names in wanted.values() for name in names]
+    at, delimiter, found = (-1, _delimiter(lines, header), [*map(_plain, header)]) if header else _header(lines, named)
+    places = {field: [found.index(_plain(name)) for name in names] for field, names in wanted.items()}
+    table = _Table(lines, delimiter, len(found), places, kind, open_ended=bool(header), us_dates=us_dates)
+    return _rows(table, at + 1)
 
 
-def _rows(
-    lines: list[str], at: int, delimiter: str, width: int, places: Mapping[str, list[int]], kind: str | None
-) -> Iterator[Found | Unreadable]:
+@dataclass(frozen=True, slots=True)
+class _Table:
+    lines: list[str]
+    delimiter: str
+    width: int
+    #: our field → its columns
+    places: Mapping[str, list[int]]
+    kind: str | None
+    #: the last column has all that follows
+    open_ended: bool
+    us_dates: bool
+
+
+def _rows(table: _Table, at: int) -> Iterator[Found | Unreadable]:
+    lines, delimiter, width = table.lines, table.delimiter, table.width
     patience = _MAX_LINES_IN_VAIN
     while at < len(lines):
         line, number = lines[at], at + 1
@@ -49,9 +72,11 @@ def _rows(
             at += 1
             continue
         row, height = _row(lines, at, delimiter, min(_MAX_LINES_OF_ROW, patience))
+        if row is not None and table.open_ended and len(row) > width:
+            row[width - 1 :] = [delimiter.join(row[width - 1 :])]
         if row is not None and len(row) >= width and not any(row[width:]):
-            texts = {field: [row[place] for place in found] for field, found in places.items()}
-            yield from read_fields(number, texts, kind, line)
+            texts = {field: [row[place] for place in found] for field, found in table.places.items()}
+            yield from read_fields(number, texts, table.kind, line, us_dates=table.us_dates)
             at += height
             continue
         # The next line may be a good row: of this one only its first line is lost.
@@ -80,6 +105,19 @@ def _row(lines: list[str], at: int, delimiter: str, reach: int) -> tuple[list[st
     except csv.Error:
         return None, strict.line_num
     return (None, strict.line_num) if row[-1].endswith("\n") else (row, 1)
+
+
+def _delimiter(lines: list[str], header: Sequence[str]) -> str:
+    """The one that cuts most of the first rows into as many cells as the header names. Raises Invalid if none does."""
+    rows = [*itertools.islice((at for at, line in enumerate(lines) if not _is_comment(line)), _ROWS_TRIED)]
+    cells = {mark: [len(_row(lines, at, mark, reach=1)[0] or ()) for at in rows] for mark in _DELIMITERS}
+    best = max(_DELIMITERS, key=lambda mark: cells[mark].count(len(header)))
+    if len(header) > 1 and rows and max(cells[best]) < len(header):
+        raise Invalid(
+            f"`header` names {len(header)} columns, and the first rows have at most "
+            f"{max(map(max, cells.values()))}; correct `header`, or ask the publisher what changed."
+        )
+    return best
 
 
 def _header(lines: list[str], wanted: list[str]) -> tuple[int, str, list[str]]:

@@ -5,7 +5,7 @@ This is the one place that names the fields which a feed's `columns` may map (FI
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,7 +19,7 @@ from isac.stix.observables import KINDS, Observable, recognize
 FIELDS: Mapping[str, str] = {
     "value": "the observable, or several hashes of one file; the only field that must be mapped",
     "kind": "what the value is, such as `ip:port`, `domain`, `md5_hash`; without it the form of the value tells",
-    "first_seen": "when the source saw it first; ISO 8601 alone, UTC unless it says otherwise",
+    "first_seen": "when the source saw it first; ISO 8601, UTC unless it says otherwise, or as `dates` says",
     "last_seen": "stands in where `first_seen` is empty",
     "valid_until": "when the source stops vouching for it",
     "name": "a short title, such as the malware family",
@@ -28,6 +28,7 @@ FIELDS: Mapping[str, str] = {
     "compromised": "yes, true or 1: somebody's hacked host, labelled `compromised`; not to be blocked blindly",
     "confidence": "0 to 100, or low, medium, high",
     "references": "web addresses anywhere in the text",
+    "tlp": "the marking of this row; one that cannot be read costs the row",
 }
 _ALL = frozenset({"value", "labels", "references"})
 
@@ -46,6 +47,7 @@ _KINDS = {
     "ipv6": "ipv6-addr",
     "ip-dst": "ip",
     "ip-src": "ip",
+    "domainname": "domain",
     "hostname": "domain",
     "host": "domain",
     "fqdn": "domain",
@@ -59,12 +61,16 @@ _KINDS = {
     "sha256_hash": "sha-256",
     "sha512": "sha-512",
     "sha512_hash": "sha-512",
+    "certificate": "x509-sha-1",
     "filehash-md5": "md5",
     "filehash-sha1": "sha-1",
     "filehash-sha256": "sha-256",
 }
 _INSTANT = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d)?(\.\d+)?)? ?(Z|UTC|[+-]\d\d:?\d\d)?", re.ASCII | re.IGNORECASE
+)
+_US_INSTANT = re.compile(
+    r"(\d{1,2})/(\d{1,2})/(\d{4})(?:,? (\d{1,2}):(\d\d)(?::(\d\d))?(?: ?([AP])M)?)?", re.ASCII | re.IGNORECASE
 )
 _WEB_ADDRESS = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
 _HASHES = re.compile(r"[0-9a-f]{32,128}(?:[\s,;|]+[0-9a-f]{32,128})+", re.ASCII | re.IGNORECASE)
@@ -146,7 +152,7 @@ def kind_of(text: str) -> str | None:
 
 
 def read_fields(
-    line: int, texts: Mapping[str, Sequence[str]], kind: str | None, whole: str
+    line: int, texts: Mapping[str, Sequence[str]], kind: str | None, whole: str, *, us_dates: bool = False
 ) -> Iterator[Found | Unreadable]:
     """What a row or record gives, by our fields' names.
 
@@ -160,13 +166,18 @@ def read_fields(
     if filled.get("kind"):
         own = filled["kind"][0]
         kind = kind_of(own) or own
+    try:
+        tlp = TLP.parse(filled["tlp"][0]) if filled.get("tlp") else None
+    except ValueError as error:
+        yield unreadable(line, whole, str(error))
+        return
     for value in values:
         try:
             observable = observable_of(value, kind)
         except ValueError as error:
             yield unreadable(line, value, str(error))
         else:
-            yield _found(line, observable, filled)
+            yield _found(line, observable, filled, tlp, us_instant if us_dates else instant)
 
 
 def instant(text: str) -> datetime | None:
@@ -182,6 +193,17 @@ def instant(text: str) -> datetime | None:
         return None
 
 
+def us_instant(text: str) -> datetime | None:
+    """Month/day/year as spreadsheets of the United States write it, with a time or without, UTC; and ISO 8601."""
+    found = _US_INSTANT.fullmatch(text)
+    if not found:
+        return instant(text)
+    month, day, year, hour, minute, second = (int(part or 0) for part in found.groups()[:6])
+    if found[7]:
+        hour = hour % 12 + (12 if found[7].upper() == "P" else 0)
+    return instant(f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+
+
 def _filled(field: str, texts: Sequence[str]) -> list[str]:
     # A control character inside the value is damage, which its reader must see.
     cleaned = (text if text.isprintable() or field == "value" else text.translate(_CONTROLS) for text in texts)
@@ -194,23 +216,31 @@ def _values(text: str) -> list[str]:
     return _BETWEEN_HASHES.split(text) if _HASHES.fullmatch(text) else [text]
 
 
-def _found(line: int, observable: Observable, filled: Mapping[str, list[str]]) -> Found:
+def _found(
+    line: int,
+    observable: Observable,
+    filled: Mapping[str, list[str]],
+    tlp: TLP | None,
+    when: Callable[[str], datetime | None],
+) -> Found:
     def one(field: str) -> str:
         return "".join(filled.get(field, ()))
 
-    labels = [label.strip() for text in filled.get("labels", ()) for label in re.split("[,;]", text)]
+    # Some write a list of Python into a cell.
+    labels = [label.strip(" []'\"") for text in filled.get("labels", ()) for label in re.split("[,;]", text)]
     if one("compromised").lower() in _YES:
         labels.append("compromised")
     return Found(
         line,
         observable,
-        seen=instant(one("first_seen")) or instant(one("last_seen")),
+        seen=when(one("first_seen")) or when(one("last_seen")),
         name=" ".join(one("name").split()),
         description=one("description"),
         labels=tuple(dict.fromkeys(label for label in labels if label.lower() not in _EMPTY)),
         confidence=_confidence(one("confidence")),
         references=tuple(dict.fromkeys(_web_addresses(filled.get("references", ())))),
-        until=instant(one("valid_until")),
+        until=when(one("valid_until")),
+        tlp=tlp,
     )
 
 

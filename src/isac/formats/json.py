@@ -11,7 +11,12 @@ from isac.formats.found import Found, Unreadable, read_fields, unreadable
 
 
 def read(
-    data: bytes, columns: Mapping[str, str | Sequence[str]], records: str | None = None, kind: str | None = None
+    data: bytes,
+    columns: Mapping[str, str | Sequence[str]],
+    records: str | None = None,
+    kind: str | None = None,
+    *,
+    us_dates: bool = False,
 ) -> Iterator[Found | Unreadable]:
     """Every record gives Found or Unreadable; `line` is its place in the list, or its line in JSON lines.
 
@@ -19,11 +24,11 @@ def read(
     such as `result.items`. Raises Invalid at once if there is no list of records.
     """
     wanted = {field: [names] if isinstance(names, str) else list(names) for field, names in columns.items()}
-    return _read(_records(data, records), wanted, kind)
+    return _read(_records(data, records), wanted, kind, us_dates=us_dates)
 
 
 def _read(
-    records: Sequence[tuple[int, bytes]], wanted: Mapping[str, list[str]], kind: str | None
+    records: Sequence[tuple[int, bytes]], wanted: Mapping[str, list[str]], kind: str | None, *, us_dates: bool
 ) -> Iterator[Found | Unreadable]:
     for number, piece in records:
         whole = piece[:1000].decode("utf-8", "replace")
@@ -38,7 +43,7 @@ def _read(
         texts = {
             field: [text for name in names for text in _texts(_get(record, name))] for field, names in wanted.items()
         }
-        yield from read_fields(number, texts, kind, whole)
+        yield from read_fields(number, texts, kind, whole, us_dates=us_dates)
 
 
 def _records(data: bytes, path: str | None) -> list[tuple[int, bytes]]:

@@ -1,9 +1,11 @@
 """Reads plain lists: one value a line, as block lists, hosts files, AdGuard and dnsmasq lists and score tables come."""
 
 import ipaddress
+import itertools
 import re
 from collections.abc import Iterator
 
+from isac.errors import Invalid
 from isac.formats.found import Found, Unreadable, decode, observe, unreadable
 from isac.stix.observables import refang
 
@@ -20,6 +22,9 @@ _SINKS = frozenset({"0.0.0.0", "127.0.0.1", "::", "::1"})  # noqa: S104
 _HOST_NAME = re.compile(r"(?=.*[a-z])[\w-]+(?:\.[\w-]+)+\.?", re.IGNORECASE)
 _RANGE = re.compile(r"([0-9a-f.:]{2,45})\s*-\s*([0-9a-f.:]{2,45})", re.IGNORECASE)
 _NETWORKS_SHOWN = 3
+# A semicolon before a comment has blanks around it, and few URLs hold a comma. Bars stand in AdGuard's rules.
+_CELLS = re.compile(r"[^\s,;][,;]|[,;]\S")
+_LINES_TRIED = 200
 
 
 def read(data: bytes, kind: str | None = None) -> Iterator[Found | Unreadable]:
@@ -32,6 +37,42 @@ def read(data: bytes, kind: str | None = None) -> Iterator[Found | Unreadable]:
             yield unreadable(number, stripped, f"the line is longer than {MAX_LINE} characters")
         else:
             yield from _read_line(number, _TRAILING_COMMENT.sub("", stripped), kind)
+
+
+def guess(data: bytes) -> Iterator[Found | Unreadable]:
+    """The same of a file of which nobody said that it is a list.
+
+    Raises Invalid at once if it is a table, whose lines could be read as odd URLs; at the end, if most lines hold no
+    value: it is something else, and what little was found in it stands there by chance.
+    """
+    first = [line.strip() for line in itertools.islice(_contents(data), _LINES_TRIED)]
+    if len(first) > 1 and 2 * sum(_CELLS.search(line) is not None for line in first) > len(first):
+        raise Invalid(
+            f"is not a feed that can be read as it is: it looks like a table, whose first line is "
+            f"«{unreadable(1, first[0], '').text}»; name a feed's definition that says which column holds the values."
+        )
+    return _guess(data)
+
+
+def _guess(data: bytes) -> Iterator[Found | Unreadable]:
+    good = bad = 0
+    example = ""
+    for entry in read(data):
+        if isinstance(entry, Unreadable):
+            example = example or f"line {entry.line} ({entry.reason})"
+            bad += 1
+        else:
+            good += 1
+        yield entry
+    if bad > good:
+        raise Invalid(
+            f"is not a feed: {bad:,} of {bad + good:,} lines hold no value, such as {example}. Take the indicators out "
+            "of what people wrote with `isac extract`; name a feed's definition for a table."
+        )
+
+
+def _contents(data: bytes) -> Iterator[str]:
+    return (line for line in decode(data) if line.strip() and not line.lstrip().startswith(_COMMENT))
 
 
 def _read_line(number: int, line: str, kind: str | None) -> Iterator[Found | Unreadable]:

@@ -6,9 +6,10 @@ follow a revocation.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -22,6 +23,14 @@ from isac.store import facts, members, submissions
 from isac.store.database import Connection
 
 _BATCH = 2000
+
+#: how long an observable of a kind holds; None: for ever
+ValidFor = Callable[[str], timedelta | None]
+
+
+def for_ever(_: str) -> timedelta | None:
+    """What lists without a definition say."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +54,35 @@ async def author(
     tlp: TLP | None,
     default: TLP,
     now: datetime,
-) -> tuple[list[bytes], list[Unreadable]]:
-    """Indicators (of a CVE id: vulnerabilities) for the values that can be read, each value once, and what cannot be.
+    confidence: int | None = None,
+    valid_for: ValidFor = for_ever,
+) -> tuple[list[bytes], list[Unreadable], int]:
+    """Indicators (of a CVE id: vulnerabilities) for the values that can be read, each value once; what cannot be read;
+    and how often a value came again.
 
     `producer` is the ISAC's identity, whose objects they are. Where `tlp` is None, what is stored keeps its marking and
     what is new gets the default: a list handed in for one organization as well must not be taken from the nation.
+    `confidence` is of what says nothing of it; `valid_for` answers how long an observable of a kind holds from now on,
+    where its list does not say until when.
     """
     values, problems, pieces = iter(listed), list[Unreadable](), list[bytes]()
-    written: set[str] = set()
+    written: Counter[str] = Counter()
+    if confidence is not None:
+        values = (
+            replace(each, confidence=confidence) if isinstance(each, Found) and each.confidence is None else each
+            for each in values
+        )
     while batch := await asyncio.to_thread(_next, values, problems, source, written):
         standing = await _standing(conn, batch, producer, source)
         pieces += await asyncio.to_thread(
-            lambda entries: [_piece(entry, producer, source, tlp, default, now) for entry in entries], standing
+            lambda entries: [_piece(entry, producer, source, tlp, default, now, valid_for) for entry in entries],
+            standing,
         )
-    return pieces, problems
+    return pieces, problems, written.total() - len(written)
 
 
 def _next(
-    values: Iterator[Found | Unreadable], problems: list[Unreadable], source: str, written: set[str]
+    values: Iterator[Found | Unreadable], problems: list[Unreadable], source: str, written: Counter[str]
 ) -> dict[str, Found]:
     """The next values by the ids of their objects; the first of several lines with one value counts."""
     batch: dict[str, Found] = {}
@@ -71,8 +91,8 @@ def _next(
             problems.append(entry)
             continue
         stix_id = _stix_id(source, entry, 0)
-        if stix_id not in written:
-            written.add(stix_id)
+        written[stix_id] += 1
+        if written[stix_id] == 1:
             batch[stix_id] = entry
         if len(batch) == _BATCH:
             break
@@ -109,8 +129,17 @@ async def _standing(conn: Connection, batch: dict[str, Found], producer: str, so
     return list(standing.values())
 
 
-def _piece(listed: _Listed, producer: str, source: str, tlp: TLP | None, default: TLP, now: datetime) -> bytes:
+def _piece(
+    listed: _Listed,
+    producer: str,
+    source: str,
+    tlp: TLP | None,
+    default: TLP,
+    now: datetime,
+    valid_for: ValidFor,
+) -> bytes:
     """The stored bytes where nothing changed; else a new version, or the first."""
+    listed = replace(listed, found=replace(listed.found, until=_until(listed, now, valid_for)))
     if listed.stored is None:
         tlp = _marking(listed, tlp, default, {})
         return _write(listed, producer, source, tlp, created=now, modified=now, valid_from=listed.found.seen or now)
@@ -122,6 +151,21 @@ def _piece(listed: _Listed, producer: str, source: str, tlp: TLP | None, default
     if same(again, listed.stored):
         return listed.stored
     return _write(listed, producer, source, tlp, created=created, modified=now, valid_from=valid_from)
+
+
+def _until(listed: _Listed, now: datetime, valid_for: ValidFor) -> datetime | None:
+    """As the list says; else so long from now, but no further while what is stored still holds.
+
+    The same list, read each hour, would be news each hour.
+    """
+    found = listed.found
+    span = None if found.until is not None else valid_for(found.observable.kind)
+    if span is None:
+        return found.until
+    stored = orjson.loads(listed.stored).get("valid_until") if listed.stored else None
+    if stored is not None and times.read(stored) > now:
+        return times.read(stored)
+    return now + span
 
 
 def _marking(listed: _Listed, tlp: TLP | None, default: TLP, body: dict[str, Any]) -> TLP:

@@ -28,6 +28,13 @@ from isac.formats.found import FIELDS, Found, Unreadable, kind_of
 from isac.stix.markings import TLP
 
 _DURATION = re.compile(r"([1-9][0-9]{0,3})([mhd])")
+# What definitions say for several kinds of observables.
+_ALSO = {
+    "ip": ("ipv4-addr", "ipv6-addr"),
+    "domain": ("domain-name",),
+    "hash": ("md5", "sha-1", "sha-256", "sha-512"),
+    "email": ("email-addr",),
+}
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -93,7 +100,7 @@ class Feed(BaseModel):
     """A file beside the definition, packed with gzip or not. Either this or `url`."""
 
     format: Literal["stix", "csv", "json", "misp", "text", "taxii"]
-    """How it is written: STIX 2.1, a table with a header, a JSON list of records, MISP events, one value a line; or a
+    """How it is written: STIX, a table with a header, a JSON list of records, MISP events, one value a line; or a
     TAXII 2.1 collection, by its URL."""
 
     columns: Annotated[
@@ -115,6 +122,12 @@ class Feed(BaseModel):
         ),
     ] = Field(default_factory=dict)
     """For csv and json: our field = its column, or a list of columns. By name, since publishers insert columns."""
+
+    header: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
+    """For csv without a header line: the names of its columns, in order; the last one takes all that follows."""
+
+    dates: Literal["iso", "us"] = "iso"
+    """For csv and json: dates are ISO 8601, or us: month/day/year, as spreadsheets write it."""
 
     records: str | None = None
     """For json: where the list of records is, by dotted names; without it the file is the list, or JSON lines."""
@@ -180,6 +193,13 @@ class Feed(BaseModel):
             raise ValueError("`columns.value` is missing: which column holds the values?")
         if self.columns and not table:
             raise ValueError(f"`columns` is for csv and json, and `format` is {self.format}")
+        if self.header and self.format != "csv":
+            raise ValueError(f"`header` is for csv, and `format` is {self.format}")
+        if self.dates != "iso" and not table:
+            raise ValueError(f"`dates` is for csv and json, and `format` is {self.format}")
+        lacking = self._named() - set(self.header) if self.header else set()
+        if lacking:
+            raise ValueError(f"`header` lacks what `columns` names: {', '.join(sorted(lacking))}")
         if self.records is not None and self.format != "json":
             raise ValueError(f"`records` is for json, and `format` is {self.format}")
         if self.kind is not None and self.format in ("stix", "misp", "taxii"):
@@ -199,15 +219,22 @@ class Feed(BaseModel):
             raise ValueError("`audience` public needs `tlp` clear")
         return self
 
+    def _named(self) -> set[str]:
+        return {name for names in self.columns.values() for name in ([names] if isinstance(names, str) else names)}
+
+    def valid_for(self, kind: str) -> timedelta | None:
+        """How long an observable of a kind holds after it was listed."""
+        return next((span for name, span in self.validity.items() if name == kind or kind in _ALSO.get(name, ())), None)
+
     def read(self, data: bytes) -> Sequence[bytes] | Iterator[Found | Unreadable]:
         """What its bytes hold: objects' own bytes if STIX, else values. Raises Invalid if they are no such format."""
         match self.format:
             case "stix" | "taxii":
-                return stix.split(data)
+                return stix.read(data)
             case "csv":
-                return csv.read(data, self.columns, self.kind)
+                return csv.read(data, self.columns, self.kind, header=self.header, us_dates=self.dates == "us")
             case "json":
-                return json.read(data, self.columns, self.records, self.kind)
+                return json.read(data, self.columns, self.records, self.kind, us_dates=self.dates == "us")
             case "misp":
                 return misp.read(data)
             case "text":

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from isac import times
 from isac.errors import Invalid
-from isac.formats import misp, stix, text
+from isac.formats import misp, stix, stix20, text
+from isac.formats.cutting import Pieces
 from isac.formats.found import Found, Unreadable
-from isac.ingest.authoring import author
+from isac.ingest.authoring import author, for_ever
 from isac.ingest.intake import Outcome, Submission, take_in
 from isac.policy.actors import Actor
 from isac.policy.screen import default_tlp
@@ -23,7 +24,7 @@ from isac.stix.markings import TLP
 from isac.store import archive, members, submissions
 from isac.store.database import Pool
 from isac.store.members import Collection
-from isac.store.submissions import Kept
+from isac.store.submissions import Counts, Kept
 
 if TYPE_CHECKING:  # pydantic takes longer to load than most lists to read
     from isac.ingest.feeds import Feed
@@ -36,7 +37,8 @@ _MAX_FILES = 100_000
 LARGE = 5_000
 _GZIP = b"\x1f\x8b"
 _TAR, _TAR_AT = b"ustar", 257
-_BEGINS_AS_JSON = re.compile(rb"[\xef\xbb\xbf \t\r\n]*+[{\[<]")
+# STIX patterns and addresses with ports begin with a bracket, too.
+_BEGINS_AS_JSON = re.compile(rb"[\xef\xbb\xbf \t\r\n]*+(?:[{<]|\[(?![0-9a-z-]+:))")
 #: where a zero byte shows that a file is no text
 _HEAD = 4096
 
@@ -163,7 +165,7 @@ async def ingest(
     original: bytes | None = None,
     media_type: str = "application/octet-stream",
 ) -> Reading:
-    """Take one document in: STIX as it is, lists as indicators of ours. What it was read from is archived.
+    """Take one document in: STIX 2.1 as it is, all else as objects of ours. What it was read from is archived.
 
     `looked` is shown the objects and what nobody could read, and may raise before anything is taken in; `original` is
     what came, where it was packed or held more. `beside`: judge a large document's objects in a second process. Raises
@@ -178,27 +180,31 @@ async def ingest(
         read = misp.read_events(payload.events)
     elif read is None:
         read = await asyncio.to_thread(_read, payload.data, feed)
-    problems: list[Unreadable] = []
-    if not isinstance(read, Iterator):
-        pieces = read
-    else:
+    pieces, problems, again = read, list[Unreadable](), 0
+    # What was cut at one go is STIX 2.1 or no STIX, and copying each piece out of it takes long.
+    if isinstance(pieces, Iterator) or (not isinstance(pieces, Pieces) and any(map(stix20.recognized, pieces))):
         async with pool.connection() as conn:
-            isac = await members.steward(conn)
-            # As it was first written: the ids of indicators hang on it, and «Vendor» is «vendor».
+            ours = (await members.steward(conn)).identity
+            # As it was first written: the ids of our objects hang on it, and «Vendor» is «vendor».
             source = await members.name(conn, asking.organization)
-            pieces, problems = await author(
-                conn,
-                read,
-                producer=isac.identity,
-                source=source,
-                tlp=tlp,
-                default=default_tlp(collection.own),
-                now=times.now(),
-            )
+            if isinstance(pieces, Iterator):
+                pieces, problems, again = await author(
+                    conn,
+                    pieces,
+                    producer=ours,
+                    source=source,
+                    tlp=tlp,
+                    default=default_tlp(collection.own),
+                    now=times.now(),
+                    confidence=feed.confidence if feed else None,
+                    valid_for=feed.valid_for if feed else for_ever,
+                )
+        pieces = await asyncio.to_thread(list, stix20.upgraded(pieces, ours, source))
     looked(pieces, problems)
     submission = Submission(pieces, collection.own, source, tlp, sample)
     beside = beside and len(pieces) > LARGE
     outcome = await take_in(pool, submission, asking, beside=beside, progress=progress)
+    outcome.counts += Counts(repeated=again)
     if not outcome.classified:
         async with pool.connection() as conn, conn.transaction():
             came = payload.data if original is None else original
@@ -218,9 +224,9 @@ def _read(data: bytes, feed: "Feed | None") -> Sequence[bytes] | Iterator[Found 
     if events is not None:
         return misp.read_events(events)
     if _is_json(data):
-        return stix.split(data)
+        return stix.read(data)
     if not data.strip(b"\xef\xbb\xbf \t\r\n"):
         raise Invalid("is empty.")
     if b"\0" in data[:_HEAD]:
         raise Invalid("is no text. Unpack a ZIP file first, and save a document as plain text (UTF-8).")
-    return text.read(data)
+    return text.guess(data)

@@ -37,6 +37,11 @@ def vulnerability_id(source: str, cve: str, generation: int = 0) -> str:
     return _minted("vulnerability", source, cve, generation)
 
 
+def derived_id(source: str, original: str) -> str:
+    """The id of our object that is made from an object of a source, which has an id of its own."""
+    return _minted(original.partition("--")[0], source, original.lower(), 0)
+
+
 def _minted(kind: str, source: str, value: str, generation: int) -> str:
     return f"{kind}--{uuid5(_NAMESPACE, orjson.dumps([kind, source, value, generation]).decode())}"
 

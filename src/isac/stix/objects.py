@@ -65,7 +65,7 @@ class Object(NamedTuple):
 
 def accept(raw: bytes) -> Object:
     """The object in `raw`. Raises Invalid for the first problem found: one sentence that names property and value."""
-    body = _parsed(raw)
+    body = parse(raw)
     type_name = _envelope(body)
     rules = conformance.rules(type_name)
     conformance.check(body, rules)
@@ -103,7 +103,8 @@ def accept(raw: bytes) -> Object:
 # --- JSON and envelope ---------------------------------------------------------------------------
 
 
-def _parsed(raw: bytes) -> dict[str, Any]:
+def parse(raw: bytes) -> dict[str, Any]:
+    """The JSON object in `raw`. Raises Invalid if it is none, or has what STIX allows nowhere."""
     if len(raw) > MAX_BYTES:
         raise Invalid(f"the object has {len(raw):,} bytes: at most {MAX_BYTES:,} are taken")
     try:
@@ -300,6 +301,9 @@ def _content(body: dict[str, Any], type_name: str, warnings: list[str]) -> Check
     if type_name == "vulnerability":
         names = [body["name"], *(ref.get("external_id", "") for ref in body.get("external_references", ()))]
         return Checked(tuple(dict.fromkeys(_silently("cve", names))))
+    if type_name == "x509-certificate":
+        prints = [text for name, text in body.get("hashes", {}).items() if _HASHES.get(name) == "sha-1"]
+        return Checked(tuple(_silently("x509-sha-1", prints)))
     if type_name in ("file", "artifact"):
         hashes = ((_HASHES.get(name.upper().replace("-", "")), text) for name, text in body.get("hashes", {}).items())
         return Checked(tuple(found for kind, text in hashes if kind for found in _silently(kind, [text])))

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import ada_url
 
-#: Every kind, in the words of STIX; `cve` is ours, for vulnerabilities. Networks are addresses with a prefix length.
+#: Every kind, in the words of STIX; ours are `cve`, for vulnerabilities, and `x509-sha-1`, for certificates by their
+#: fingerprint. Networks are addresses with a prefix length.
 KINDS = (
     "ipv4-addr",
     "ipv6-addr",
@@ -23,6 +24,7 @@ KINDS = (
     "sha-1",
     "sha-256",
     "sha-512",
+    "x509-sha-1",
     "autonomous-system",
     "cve",
 )
@@ -180,6 +182,7 @@ PATHS = {
     "sha-1": "file:hashes.'SHA-1'",
     "sha-256": "file:hashes.'SHA-256'",
     "sha-512": "file:hashes.'SHA-512'",
+    "x509-sha-1": "x509-certificate:hashes.'SHA-1'",
 }
 
 
@@ -374,7 +377,7 @@ def _hash(value: str) -> Observable:
 
 
 def _hash_reader(kind: str) -> Callable[[str], Observable]:
-    length = next(length for length, name in _HASH_BY_LENGTH.items() if name == kind)
+    length = next(length for length, name in _HASH_BY_LENGTH.items() if kind.endswith(name))
 
     def reader(value: str) -> Observable:
         if len(value) != length or not _HEX.fullmatch(value):
@@ -462,6 +465,7 @@ _READERS: dict[str, Callable[[str], Observable]] = {
     "sha-1": _hash_reader("sha-1"),
     "sha-256": _hash_reader("sha-256"),
     "sha-512": _hash_reader("sha-512"),
+    "x509-sha-1": _hash_reader("x509-sha-1"),
     "autonomous-system": _autonomous_system,
     "cve": _cve,
     # wishes

@@ -31,6 +31,10 @@ class Checked(NamedTuple):
     alternatives: bool = False
 
 
+class Unparsable(ValueError):
+    """The grammar refuses the pattern."""
+
+
 def check(text: str) -> Checked:
     """Read a pattern. Raises ValueError, with the reason in plain words, if it does not parse.
 
@@ -157,7 +161,7 @@ def _by_grammar(text: str) -> Checked:
         seen = pattern.inspect()
         wrong = verify_object(seen)
     except ParseException as error:
-        raise ValueError(f"it does not parse at {_place(str(error))}") from error
+        raise Unparsable(f"it does not parse at {_place(str(error))}") from error
     except DuplicateQualifierTypeError as error:
         raise ValueError("a qualifier stands twice at one observation") from error
     except Exception:  # noqa: BLE001 - AttributeError, RecursionError …: the library's program breaks, not the pattern
@@ -172,6 +176,23 @@ def _by_grammar(text: str) -> Checked:
     alone = len(comparisons) == 1
     found = dict.fromkeys(value for each in comparisons for value in _compared(*each, strict=alone))
     return Checked(tuple(found), alternatives=alone and bool(found) and not seen.qualifiers)
+
+
+# In STIX 2.0 these times were text; 2.1 asks for a t before them.
+_OLD_TIME = re.compile(r"\b(START|STOP)\s*+(?=')")
+
+
+def version(text: str) -> str:
+    """In which version of STIX a pattern parses: 2.1, unless only 2.0 takes it."""
+    try:
+        check(text)
+    except Unparsable:
+        with suppress(ValueError):
+            check(_OLD_TIME.sub(r"\1 t", text))
+            return "2.0"
+    except ValueError:
+        pass  # it parses, and something else is wrong
+    return "2.1"
 
 
 def _too_large(text: str) -> bool:
