@@ -105,6 +105,7 @@ def serve(
             own=own,
             proxies=wanted.trusted_proxies,
             client_header=client_header,
+            feeds=folder(),
             ready=lambda: err.print(f"Serving on {':'.join(map(str, listening.getsockname()[:2]))}"),
         )
 

@@ -10,6 +10,7 @@ import hashlib
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Request, Response
@@ -144,6 +145,8 @@ class Site:
     visitor: Actor | None
     #: the sandbox's: everything well-formed is released at once
     free: bool
+    #: where definitions of feeds lie, whose health is told; None: nobody asks
+    feeds: Path | None
 
 
 def secret_in(headers: Headers) -> str | None:
@@ -255,6 +258,8 @@ async def _reading(request: Request) -> AsyncIterator[Connection]:
 
 Member = Annotated[Actor, Depends(member)]
 Anyone = Annotated[Actor, Depends(anyone)]
+#: with or without a key, for there is nothing to see
+Anybody = Annotated[None, Depends(lambda: None)]
 Here = Annotated[Site, Depends(_site)]
 #: Autocommit, for reading only. Returned before the answer leaves: a slow reader holds no connection.
 ReadDb = Annotated[Connection, Depends(_reading, scope="function")]
@@ -295,9 +300,9 @@ def require_access(routes: Sequence[BaseRoute]) -> None:
     """Raise RuntimeError for a route whose signature does not say who may call it."""
     for route in iter_route_contexts(routes):
         if not (route.endpoint and _says_who(route.endpoint)):
-            raise RuntimeError(f"{route.path}: its signature must carry Member or Anyone")
+            raise RuntimeError(f"{route.path}: its signature must carry Member, Anyone or Anybody")
 
 
 def _says_who(endpoint: Callable[..., Any]) -> bool:
     carried = inspect.signature(endpoint, eval_str=True).parameters.values()
-    return any(parameter.annotation in (Member, Anyone) for parameter in carried)
+    return any(parameter.annotation in (Member, Anyone, Anybody) for parameter in carried)
