@@ -3,6 +3,7 @@
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import httpx2
 import pytest
@@ -19,7 +20,8 @@ def counted(both: Both) -> tuple[int, int, int]:
     kept, increments, followed = both.here.pages, both.fast.app.fast._increments, both.here.follower
     assert kept._bytes == sum(answer.size for _, _, answer in kept._kept.values())
     assert increments._bytes == sum(pages._bound(answer) for answer in increments._kept.values())
-    assert followed._bytes == sum(len(row.raw) for shelf in followed._shelves.values() for row in shelf.rows)
+    rows = [row for shelf in followed._shelves.values() for row in shelf.rows]
+    assert (followed._rows, followed._bytes) == (len(rows), sum(len(row.raw) for row in rows))
     return kept._bytes, increments._bytes, followed._bytes
 
 
@@ -50,28 +52,31 @@ def test_what_is_kept_is_bounded(both: Both, people: dict[str, Person], monkeypa
     assert 20_000 < most[0] <= 40_000
     assert 5_000 < most[1] <= 10_000
     assert 5_000 < most[2] <= 20_000
-    assert len(both.here.follower._by_seq) <= 12
+    assert both.here.follower._rows <= 12
     assert len(front._meanings) <= 5
 
 
-def test_an_answer_that_one_query_made_and_another_had_packed_is_counted_whole(
-    both: Both, people: dict[str, Person]
-) -> None:
+def test_what_is_packed_is_counted_with_what_it_was_packed_of(both: Both, people: dict[str, Person]) -> None:
     clerk = both.clerk(people["franklin_submitter"])
-    path = f"{clerk.shelf}objects/"
+    path, front = f"{clerk.shelf}objects/", both.fast.app.fast
     clerk.add(*[tool(f"{number}" * 2000) for number in range(5)])
     both.settled()
     first = times.read(clerk.get("manifest/").json()["objects"][0]["date_added"])
 
-    def ask(later: int, encoding: str) -> None:
-        query = {"added_after": times.taxii(first + timedelta(microseconds=later)), "limit": 2}
+    def ask(query: dict[str, Any], encoding: str) -> None:
         both.ask(both.base, clerk.person, path, query, **{"Accept-Encoding": encoding})
 
-    ask(0, "identity")
-    ask(1, "gzip")
-    ((_, _, kept),) = both.here.pages._kept.values()
-    assert kept.packed is not None
-    assert counted(both)[0] == kept.size
+    for later, encoding in ((0, "identity"), (1, "gzip")):  # two cursors between two rows
+        ask({"added_after": times.taxii(first + timedelta(microseconds=later)), "limit": 2}, encoding)
+    (shared,) = front._increments._kept.values()
+    assert shared.packed is not None
+    assert counted(both)[:2] == (0, pages._bound(shared))
+
+    ask({"limit": 3}, "identity")
+    ask({"limit": 3}, "gzip")
+    ((_, _, page),) = both.here.pages._kept.values()
+    assert page.packed is not None
+    assert counted(both)[0] == page.size > len(page.content) + len(page.packed.content)
     for key in list(both.here.pages._kept):
         both.here.pages._drop(key)
     assert counted(both)[0] == 0

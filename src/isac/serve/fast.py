@@ -202,12 +202,12 @@ class Fast:
         now = Stamp(follower.era, follower.put(meaning.audiences), follower.ended(meaning.audiences))
         found = here.pages.find(meaning.shelf, meaning.query, now)
         if found is None and after >= follower.floor:
-            found = self._recent(here, meaning, now, after, newest)
+            found = self._recent(here, meaning, after, newest)
         if found is not None:
             meaning.at, meaning.answer = follower.at, weakref.ref(found)
         return found
 
-    def _recent(self, here: Site, meaning: Meaning, now: Stamp, after: datetime, newest: datetime) -> Answer | None:
+    def _recent(self, here: Site, meaning: Meaning, after: datetime, newest: datetime) -> Answer | None:
         """A page of the newest rows, if that is all it takes."""
         query = meaning.query
         if query.ids is not None or not query.versions.only_last or not _is_ours(query.spec_versions):
@@ -216,28 +216,26 @@ class Fast:
             self._placed_at = here.follower.at
             self._placed.clear()
         # Between two rows all cursors are one; the rest is what the page's `next` tells besides.
-        places = here.follower.places(meaning.audiences, after)
-        place = meaning.shelf.pk, places, query.types, query.limit, query.spec_versions
+        rest = meaning.shelf.pk, query.types, query.limit, query.spec_versions
+        place = rest, here.follower.places(meaning.audiences, after)
         placed = self._placed.get(place)
         if placed is not None:
             return placed
         rows = here.follower.after(meaning.audiences, after, query.types, query.limit + 1)
         if not rows:
             return _nothing(meaning.asking, min(after, newest))
-        if max(len(row.raw) for row in rows) > MAX_BYTES // query.limit:
+        raws = [row.raw for row in rows]
+        if max(map(len, raws)) > MAX_BYTES // query.limit:
             return None
         more = len(rows) > query.limit
         shown = tuple(rows[: query.limit])
-        found = None if more else self._increments.find(shown)
+        found = self._increments.find(shown, rest if more else None)
         if found is None:
-            page = Page([row.raw for row in shown], shown[0].date_added, shown[-1].date_added, more)
+            page = Page(raws[: query.limit], shown[0].date_added, shown[-1].date_added, more)
             dates = shown[0].date_added, shown[-1].date_added
             response = wire.envelope(page, here.tokens.next(meaning.shelf.pk, query, page), dates)
             found = answer(response.raw_headers, bytes(response.body), served=served(page))
-            if more:
-                here.pages.keep(meaning.shelf, query, now, more, found)
-            else:
-                self._increments.keep(shown, found)
+            self._increments.keep(shown, rest if more else None, found)
         self._placed[place] = found
         return found
 

@@ -135,19 +135,22 @@ class Pages:
 
 
 class Increments:
-    """Answers by the newest rows that they hold: the same bytes for all members who have seen what came before."""
+    """Answers by the newest rows that they hold: the same bytes for all members who have seen what came before.
+
+    They have a place of their own: where each reader begins at another row, they would drive out pages that are dear.
+    """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[Recent, ...], Answer] = OrderedDict()
+        self._kept: OrderedDict[tuple[object, ...], Answer] = OrderedDict()
         self._bytes = 0
 
-    def find(self, rows: tuple[Recent, ...]) -> Answer | None:
-        """The answer that holds exactly these rows, and the word that no more follow."""
-        return self._kept.get(rows)
+    def find(self, rows: tuple[Recent, ...], next: object) -> Answer | None:
+        """The answer that holds exactly these rows; `next` is all that its token tells besides, None without one."""
+        return self._kept.get((rows, next))
 
-    def keep(self, rows: tuple[Recent, ...], made: Answer) -> None:
+    def keep(self, rows: tuple[Recent, ...], next: object, made: Answer) -> None:
         """Keep an answer; the oldest go, for nobody asks for what was new a second ago."""
-        self._kept[rows] = made
+        self._kept[rows, next] = made
         self._bytes += _bound(made)
         while self._bytes > MAX_BYTES // 4:
             _, gone = self._kept.popitem(last=False)
