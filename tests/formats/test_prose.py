@@ -425,7 +425,7 @@ def test_a_megabyte_of_hostile_text(seed: str) -> None:
 
 
 @needs_corpus
-def test_corpus_reports_that_defang() -> None:
+def test_trap_13_reports_that_defang() -> None:
     counts: Counter[str] = Counter()
     for name, data in corpus_documents("reports/unit42*"):
         entries = read(data)
@@ -445,7 +445,7 @@ def test_corpus_reports_that_defang() -> None:
 
 
 @needs_corpus
-def test_corpus_reports_that_do_not_defang() -> None:
+def test_trap_13_reports_that_do_not_defang() -> None:
     counts: Counter[str] = Counter()
     for _, data in corpus_documents("reports/execute*"):
         for each in read(data):

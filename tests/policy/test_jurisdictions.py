@@ -140,7 +140,7 @@ def test_a_shipped_states_voters_are_the_sum_of_its_rows(shipped: Roster) -> Non
 
 
 @corpus
-def test_shipped_names_and_kinds_are_those_of_the_census(shipped: Roster) -> None:
+def test_trap_17_shipped_names_and_kinds_are_those_of_the_census(shipped: Roster) -> None:
     census: dict[str, tuple[str, str]] = {}
     with gzip.open(CORPUS / "geo/census-national-county-2010.txt.gz", "rt", encoding="utf-8", newline="") as file:
         for _, state, county, name, kind in csv.reader(file):
@@ -181,7 +181,7 @@ def eavs_2016() -> str:
 
 
 @corpus
-def test_a_roster_of_6467_rows_is_read_in_under_two_seconds(shipped: Roster) -> None:
+def test_trap_17_a_roster_of_6467_rows_is_read_in_under_two_seconds(shipped: Roster) -> None:
     text = eavs_2016()
     known = {each.code: each for each in shipped.jurisdictions}
 

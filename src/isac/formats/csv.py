@@ -111,11 +111,12 @@ def _delimiter(lines: list[str], header: Sequence[str]) -> str:
     """The one that cuts most of the first rows into as many cells as the header names. Raises Invalid if none does."""
     rows = [*itertools.islice((at for at, line in enumerate(lines) if not _is_comment(line)), _ROWS_TRIED)]
     cells = {mark: [len(_row(lines, at, mark, reach=1)[0] or ()) for at in rows] for mark in _DELIMITERS}
-    best = max(_DELIMITERS, key=lambda mark: cells[mark].count(len(header)))
-    if len(header) > 1 and rows and max(cells[best]) < len(header):
+    width = len(header)
+    best = max(_DELIMITERS, key=lambda mark: (cells[mark].count(width), sum(count > width for count in cells[mark])))
+    if width > 1 and rows and max(cells[best]) < width:
         raise Invalid(
-            f"`header` names {len(header)} columns, and the first rows have at most "
-            f"{max(map(max, cells.values()))}; correct `header`, or ask the publisher what changed."
+            f"`header` names {width} columns, and the first rows have at most {max(map(max, cells.values()))}; correct "
+            "`header`, or ask the publisher what changed."
         )
     return best
 

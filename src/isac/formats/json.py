@@ -24,7 +24,7 @@ def read(
     such as `result.items`. Raises Invalid at once if there is no list of records.
     """
     wanted = {field: [names] if isinstance(names, str) else list(names) for field, names in columns.items()}
-    return _read(_records(data, records), wanted, kind, us_dates=us_dates)
+    return _read(_records(data, records, wanted.get("value", [])), wanted, kind, us_dates=us_dates)
 
 
 def _read(
@@ -46,10 +46,12 @@ def _read(
         yield from read_fields(number, texts, kind, whole, us_dates=us_dates)
 
 
-def _records(data: bytes, path: str | None) -> list[tuple[int, bytes]]:
+def _records(data: bytes, path: str | None, values: Sequence[str]) -> list[tuple[int, bytes]]:
     text = data.removeprefix(BOM).strip(BLANKS)
     if not path and text[:1] == b"{":
         found = lines(text)
+        if not found and _is_record(text, values):
+            return [(1, text)]
         if not found:
             names = ", ".join(name[:40] for name, value in members(text).items() if bytes(value[:1]) == b"[")
             where = f"it may be one of {names}" if names else "but there is none in it"
@@ -66,6 +68,15 @@ def _records(data: bytes, path: str | None) -> list[tuple[int, bytes]]:
             )
         raise not_json(text, 0, "a list of records begins with [") if text else Invalid("The file is empty.")
     return [*enumerate(elements(text), start=1)]
+
+
+def _is_record(text: bytes, values: Sequence[str]) -> bool:
+    """One object that holds a value: JSON lines of which there is one only today."""
+    try:
+        record = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return any(_get(record, name) is not None for name in values)
 
 
 def _get(record: Mapping[str, Any], name: str) -> Any:
