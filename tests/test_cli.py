@@ -306,6 +306,37 @@ def test_what_stands_in_a_report_is_shown_and_nothing_stored(isac: Terminal) -> 
     assert "not read: absent: cannot be read" in unread.stderr
 
 
+def packed(*members: tuple[str, bytes]) -> bytes:
+    """A tar archive."""
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w:gz") as archive:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return whole.getvalue()
+
+
+def test_what_cannot_be_read_in_an_archive_costs_no_other_report(isac: Terminal) -> None:
+    members = {
+        "1.json": orjson.dumps({"Event": {"info": "Lantern", "Attribute": []}}),
+        "2.txt": b"%PDF-1.4",
+        "3.txt": b"C2 hxxp://bad[.]example/x\n",
+        "4.json": orjson.dumps([TOOL]),
+        "5.txt": b"C2 hxxp://worse[.]example/x\n",
+    }
+    isac.file("reports.tar.gz", packed(*members.items()))
+    done = isac("extract", "reports.tar.gz", "--values")
+
+    assert done.stdout == "http://bad.example/x\nhttp://worse.example/x\n"
+    assert done.stderr.splitlines() == [
+        "not read: reports.tar.gz:2.txt: This is a PDF file; save it as plain text (UTF-8) and hand that in.",
+        "not read: reports.tar.gz: is no text for people; `isac ingest` takes it in.",
+        "not read: reports.tar.gz: is no text for people; `isac ingest` takes it in.",
+    ]
+    assert done.returncode == 1
+
+
 def test_the_objects_of_an_archive_are_taken_in_together(isac: Terminal) -> None:
     marking: dict[str, Any] = TOOL | {
         "type": "marking-definition",
@@ -314,18 +345,13 @@ def test_the_objects_of_an_archive_are_taken_in_together(isac: Terminal) -> None
     del marking["modified"], marking["name"]
     marking |= {"definition_type": "statement", "definition": {"statement": "For members"}}
     marked = TOOL | {"id": "tool--00000000-0000-4000-8000-000000000004", "object_marking_refs": [marking["id"]]}
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-        for name, content in (
-            ("a.json", orjson.dumps(marked)),
-            ("b.json", orjson.dumps([marking])),
-            ("c.txt", b"results.example\n"),
-            ("d.json", b"{"),
-        ):
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    isac.file("archive.tar.gz", packed.getvalue())
+    members = {
+        "a.json": orjson.dumps(marked),
+        "b.json": orjson.dumps([marking]),
+        "c.txt": b"results.example\n",
+        "d.json": b"{",
+    }
+    isac.file("archive.tar.gz", packed(*members.items()))
     done = isac("ingest", "archive.tar.gz", "--to", "us", "--source", "an archive", "--sample", "--tlp", "clear")
 
     assert done.stdout.startswith("accepted 3, held 0, refused 0, repeated 0\n")

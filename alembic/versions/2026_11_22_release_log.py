@@ -195,6 +195,7 @@ CREATE TABLE held (
   UNIQUE (audience, digest)
 );
 ALTER TABLE held ALTER raw SET STORAGE EXTERNAL;
+CREATE INDEX held_tlp ON held (stix_id) WHERE rule = 'tlp';
 
 CREATE TABLE pendings (
   submission bigint NOT NULL REFERENCES submissions,

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from isac import logs
 from isac.errors import IsacError
-from isac.serve import access, crowd, taxii, wire
+from isac.serve import access, crowd, health, taxii, wire
 from isac.serve.fast import Fast
 from isac.serve.pages import Pages
 from isac.serve.queries import Tokens
@@ -42,12 +43,14 @@ def create_app(
     free: bool = False,
     limited: bool = True,
     written: Written | None = None,
+    feeds: Path | None = None,
 ) -> Application:
     """The server as an ASGI application.
 
     It refuses to start while a route does not say who may call it, or the database does not answer. `public` opens
     the public collection to whoever has no key; `free` is the sandbox's: everything well-formed is released at once.
-    `limited`: whoever asks too often is told so. `written` is what the workers of one server share.
+    `limited`: whoever asks too often is told so. `written` is what the workers of one server share. Of the
+    feeds that are defined in `feeds` /metrics tells how they are.
     """
 
     @contextlib.asynccontextmanager
@@ -72,6 +75,7 @@ def create_app(
                 max_content_length=max_content_length,
                 visitor=visitor,
                 free=free,
+                feeds=feeds,
             )
             async with follower.following(), polls.recording():
                 async with pool.connection() as conn:  # before the first members come, all at once
@@ -84,6 +88,7 @@ def create_app(
     app = Application(title=taxii.TITLE, openapi_url=None, redirect_slashes=False, lifespan=lifespan)
     app.include_router(taxii.discovery)
     app.include_router(taxii.root)
+    app.include_router(health.routes)
     app.add_middleware(crowd.Crowd)
     app.add_middleware(wire.Door, roots=(taxii.DISCOVERY, taxii.ROOT))
     for error in (IsacError, RequestValidationError, HTTPException, database.Away, Exception):

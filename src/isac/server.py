@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar, NoReturn, cast
 
@@ -189,12 +190,14 @@ def run(
     own: Certificate | None = None,
     proxies: str = "127.0.0.1",
     client_header: bytes = b"",
+    feeds: Path | None = None,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; `ready` is called once the server answers.
 
     `public` opens the public collection to whoever has no key, `free` is the sandbox's road. What `proxies` say of
-    their clients' addresses is believed, and of their certificates in `client_header` (lower case).
+    their clients' addresses is believed, and of their certificates in `client_header` (lower case). `feeds` are defined
+    in that folder.
     """
     _open_files()
     application = functools.partial(
@@ -204,6 +207,7 @@ def run(
         public=public,
         free=free,
         written=Written(),
+        feeds=feeds,
     )
     config = uvicorn.Config(
         application,

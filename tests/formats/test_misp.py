@@ -2,6 +2,7 @@
 
 import json
 import time
+import tracemalloc
 from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +14,7 @@ from tests.corpus import documents, needs_corpus
 
 from isac.errors import Invalid
 from isac.formats.found import Found, Unreadable
-from isac.formats.misp import is_index, read, read_events, recognized, split
+from isac.formats.misp import events, is_index, read, read_events
 from isac.stix.markings import TLP
 
 UUID = "5b1c2d3e-0000-4000-8000-00000000000a"
@@ -54,6 +55,8 @@ WRAPPINGS = [
     {"response": [{"Event": event(attribute())}]},
     {"response": {"Event": event(attribute())}},
     {"response": {"Attribute": [attribute(Event={"info": "Lantern"})]}},
+    {"response": [{"Object": {"name": "x", "Attribute": [attribute()]}}]},
+    {"Event": {"info": "Lantern"}, "Attribute": [attribute()]},
     {"Event": {"info": "Lantern", "Attribute": [], "Object": [{"name": "x", "Attribute": [attribute()]}]}},
 ]
 
@@ -63,15 +66,20 @@ WRAPPINGS = [
 def test_an_event_in_every_wrapping(whole: Any, indent: int | None) -> None:
     text = json.dumps(whole, indent=indent).encode()
     # A bare list of bare events could be a list of anything.
-    assert recognized(text) == (whole != [event(attribute())])
+    assert (events(text) is not None) == (whole != [event(attribute())])
     (single,) = read(b"\xef\xbb\xbf" + text + b"\n")
     assert isinstance(single, Found)
     assert single.observable == ("domain-name", "bad.example")
 
 
+def test_an_answer_without_events_is_none() -> None:
+    assert events(b'{"response":[]}') is not None
+    assert found({"response": []}) == []
+
+
 def test_events_line_by_line() -> None:
     text = b"\n".join(json.dumps({"Event": event(attribute(value=f"{name}.example"))}).encode() for name in "ab")
-    assert recognized(text)
+    assert events(text) is not None
     assert [each.line for each in read(text)] == [1, 2]
 
 
@@ -207,7 +215,77 @@ def test_what_is_for_the_sender_s_own_is_marked_so(of_event: Any, of_attribute: 
     assert one(attribute(distribution=of_attribute), distribution=of_event, Tag=tags).tlp == tlp
 
 
-@pytest.mark.parametrize("tags", [[{"name": "tlp:purple"}], [17], {"name": 4}, 5])
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "tlp:red\u200b",
+        "\ufefftlp:red",
+        "t\u2063lp:\u00adred",
+        "tlp:\x0bred",
+        "\uff34\uff2c\uff30\uff1a\uff32\uff25\uff24",
+        "TLP RED",
+        "tlp=red",
+        'tlp:"red"',
+        'iep:traffic-light-protocol="RED"',
+        'iep2-policy:tlp="red"',
+    ],
+)
+def test_a_tlp_is_read_however_it_is_written(tag: str) -> None:
+    single = one(Tag=[{"name": tag}])
+    assert (single.tlp, single.labels) == (TLP.RED, ())
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "tlp",
+        "tlp:",
+        "tlp:ex:chr",
+        "tl\u3164p:red",
+        "tlp:red\ufe0f",
+        "\ue000tlp:red",
+        "tlp:\0red",
+        "TLP2:red",
+        "tlp:\ufffd",
+    ],
+)
+def test_what_is_nearly_a_tlp_is_not_taken_for_a_label(tag: str) -> None:
+    (bad,) = found(event(attribute(), Tag=[{"name": tag}]))
+    assert isinstance(bad, Unreadable)
+    assert "which is no TLP known here" in bad.reason
+    assert bad.reason.isprintable()
+
+
+@pytest.mark.parametrize("tag", ["tlpress", "help:tlpx", "PAP:RED", "a tlp", "caf\u00e9 \U0001f600", 'estimate:a="b"'])
+def test_other_tags_are_labels(tag: str) -> None:
+    single = one(Tag=[{"name": tag}, {"name": "\ue000"}])
+    assert (single.tlp, single.labels) == (None, (tag,))
+
+
+@pytest.mark.parametrize("name", ["Tag", "EventTag", "AttributeTag"])
+@pytest.mark.parametrize("tags", [[{"Tag": {"name": "tlp:red"}}], {"Tag": {"name": "tlp:red"}}, [{"name": "tlp:red"}]])
+def test_the_tables_of_tags_are_tags(name: str, tags: Any) -> None:
+    for whole in (
+        {"Event": event(attribute(), **{name: tags})},
+        {"Event": event(attribute()), name: tags},
+        {"Event": event(attribute(**{name: tags}))},
+        {"Event": event(Object=[{"Attribute": [attribute()], name: tags}])},
+        {"Event": {"info": "Lantern", name: tags}, "Attribute": [attribute()]},
+        {"response": {"Attribute": [attribute(Event={name: tags})]}},
+        {"response": [{"Object": {"Attribute": [attribute()], "Event": {name: tags}}}]},
+    ):
+        (single,) = found(whole)
+        assert isinstance(single, Found)
+        assert single.tlp == TLP.RED
+
+
+def test_an_answer_for_attributes_keeps_what_their_event_is_for() -> None:
+    (single,) = found({"response": {"Attribute": [attribute(distribution="5", Event={"distribution": "0"})]}})
+    assert isinstance(single, Found)
+    assert single.tlp == TLP.AMBER_STRICT
+
+
+@pytest.mark.parametrize("tags", [[{"name": "tlp:purple"}], [17], {"name": 4}, 5, [{"Tag": 5}]])
 def test_an_event_whose_tlp_nobody_knows_gives_nothing(tags: Any) -> None:
     text = json.dumps([{"Event": event(attribute(), Tag=tags)}, {"Event": event(attribute())}])
     bad, good = read(text.encode())
@@ -268,8 +346,11 @@ def test_when_it_was_seen(of_attribute: Any, of_event: Any, seen: datetime | Non
 
 
 def test_numbers_run_through_all_events() -> None:
-    pieces = split(json.dumps([{"Event": event(attribute(), attribute())}, {"Event": event(attribute())}]).encode())
-    assert [each.line for each in read_events(pieces)] == [1, 2, 3]
+    deleted = attribute(deleted=True)
+    whole = [{"Event": event(attribute(), deleted)}, {"Event": event(deleted, deleted)}, {"Event": event(attribute())}]
+    pieces = events(json.dumps(whole).encode())
+    assert pieces is not None
+    assert [each.line for each in read_events(pieces)] == [1, 5]
 
 
 @pytest.mark.parametrize(
@@ -303,11 +384,20 @@ def test_what_is_no_event_is_refused(text: bytes, words: str) -> None:
         b'[{"type":"indicator"}]',
         b'{"stix_header":{}}',
         b'{"rows":[{"v":1}]}',
+        b'{"Object":[1,2],"name":"x"}',
+        b'{"info":"x","Orgc":1}',
+        b'{"info":"x","Attribute":1}',
+        b'{"response":{"a":1}}',
+        b'{"response":[{"info":"x"}]}',
+        b'{"response":[1]}',
+        b'{"response":[],"rows":[]}',
+        b'{"Event":{"System":{}}}',
+        b'[{"Event":{"System":{}}}]',
         b"{not json",
     ],
 )
 def test_what_is_no_misp_is_not_taken_for_it(text: bytes) -> None:
-    assert not recognized(text)
+    assert events(text) is None
     assert not is_index(text)
 
 
@@ -328,7 +418,7 @@ JSON = st.recursive(
 
 
 def read_all(text: bytes) -> None:
-    recognized(text)
+    events(text)
     try:
         entries = list(read(text))
     except Invalid:
@@ -375,16 +465,30 @@ def test_a_long_event_is_read_in_linear_time() -> None:
     assert time.process_time() - begin < 5
 
 
+def test_a_large_file_is_not_copied_to_tell_what_it_is() -> None:
+    attributes = [attribute("url", f"http://bad.example/{n}") for n in range(20_000)]
+    text = json.dumps({"Event": event(*attributes)}).encode()
+    tracemalloc.start()
+    try:
+        pieces = events(text)
+        assert pieces is not None
+        assert next(read_events(pieces)).line == 1
+        # What is kept of each attribute is where it begins and ends.
+        assert tracemalloc.get_traced_memory()[1] < len(text)
+    finally:
+        tracemalloc.stop()
+
+
 @needs_corpus
 def test_corpus_every_attribute_of_every_event_is_found_or_says_why() -> None:
     counts: Counter[str] = Counter()
     for name, data in documents("misp/*"):
-        if not recognized(data):
-            assert name.endswith((".json", ".gz")), name
-            counts["other"] += 1
-            continue
         if is_index(data):
             counts["index"] += 1
+            continue
+        if events(data) is None:
+            assert name.endswith((".json", ".gz")), name
+            counts["other"] += 1
             continue
         for each in read(data):
             if isinstance(each, Found):
@@ -392,9 +496,9 @@ def test_corpus_every_attribute_of_every_event_is_found_or_says_why() -> None:
             else:
                 assert each.reason, name
                 counts["left out" if each.left_out else "refused"] += 1
-    assert (counts["index"], counts["other"]) == (2, 15)
-    assert counts["domain-name"] == 43_682
+    assert (counts["index"], counts["other"]) == (2, 19)
+    assert counts["domain-name"] == 43_683
     assert counts["url"] == 53_795
-    assert counts["ipv4-addr"] == 9916
-    assert counts["left out"] == 4964
-    assert counts["refused"] == 156
+    assert counts["ipv4-addr"] == 9917
+    assert counts["left out"] == 4976
+    assert counts["refused"] == 153

@@ -6,6 +6,7 @@ import os
 import pathlib
 import tarfile
 import time
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -151,6 +152,30 @@ def test_a_million_members_are_enough(text: bytes, monkeypatch: pytest.MonkeyPat
             split(around % (text * 500))
 
 
+def test_many_usual_objects_are_cut_at_one_go() -> None:
+    """Step by step a bundle of 300,000 objects, each with 20 commas, takes ten times as long."""
+    labels = b",".join([b'"a label of some words"'] * 14)
+    one = (
+        b'{"type":"indicator","spec_version":"2.1","id":"indicator--%012d","name":"a, b, c","labels":[' + labels + b"]}"
+    )
+    listed = b",".join(one % n for n in range(300_000))
+    pieces = cutting.objects(b'{"type":"bundle","objects":[' + listed + b"]}")
+    assert pieces is not None, "somebody has to look closer"
+    assert (len(pieces), orjson.loads(pieces[-1])["id"]) == (300_000, "indicator--000000299999")
+
+
+def test_a_text_of_commas_takes_no_memory() -> None:
+    """As a list of members it would take 150 MB."""
+    text = b'{"type":"bundle","objects":[%b{}]}' % (b"1," * 2_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Invalid, match="cut it into smaller files"):
+            split(text)
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    finally:
+        tracemalloc.stop()
+
+
 @given(st.binary(max_size=200))
 def test_random_bytes_raise_nothing_but_invalid(data: bytes) -> None:
     for text in (data, b"[" + data + b"]", b'{"objects":[' + data + b"]}", b"{" + data + b"}"):
@@ -168,6 +193,21 @@ def test_brackets_and_marks_in_any_order_raise_nothing_but_invalid(text: str) ->
     except Invalid:
         return
     assert all(piece in text.encode() for piece in pieces)
+
+
+MEMBERS = st.lists(st.sampled_from(['"a":1', '"b":"\\ud800"', '"a":[{}]', '"c":{"a":2}', '"\\u0061":3', '"a":', "1"]))
+
+
+@given(st.text(alphabet='{}[]:,"ab \\1', max_size=60) | MEMBERS.map(",".join).map("{}}}".format))
+def test_the_members_that_are_named_are_those_of_all(written: str) -> None:
+    text = f"{{{written}".encode()
+    try:
+        every = cutting.members(text)
+    except Invalid:
+        with pytest.raises(Invalid):
+            cutting.members(text, frozenset("ab"))
+        return
+    assert cutting.members(text, frozenset("ab")) == {name: every[name] for name in every.keys() & {"a", "b"}}
 
 
 JSON = st.recursive(

@@ -226,6 +226,50 @@ def test_an_event_for_few_does_not_go_to_the_nation(reader: Reader) -> None:
     assert reader.waiting()[0] == 1, "what has not changed waits once"
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "tlp"),
+    [
+        ({"distribution": "0"}, {"distribution": "3"}, TLP.GREEN),
+        ({"distribution": "4"}, {"distribution": "1", "Tag": [{"name": "tlp:amber"}]}, TLP.AMBER),
+        ({"Tag": [{"name": "tlp:red"}]}, {"Tag": [{"name": "tlp:clear"}]}, TLP.CLEAR),
+        ({"Tag": [{"name": "tlp:red"}]}, {}, TLP.GREEN),
+    ],
+)
+def test_an_event_that_is_for_more_now_goes_to_more(reader: Reader, first: Any, second: Any, tlp: TLP) -> None:
+    assert reader.take_in(event("results.example", **first)).outcome.counts == Counts(held=1)
+    assert reader.take_in(event("results.example", **second)).outcome.counts == Counts(accepted=1)
+    (made,) = reader.stored()
+    assert made["object_marking_refs"] == markings.refs(tlp)
+    assert made["id"] == authored.indicator_id("a list", "results.example")
+    assert made["created"] < made["modified"], "it is the same object as the one that waits"
+    assert reader.take_in(event("results.example", **second)).outcome.counts == Counts(repeated=1)
+
+
+def test_an_event_for_few_goes_to_an_organization_and_to_more_when_its_sender_widens_it(reader: Reader) -> None:
+    code = reader.organization()
+    for_few, wide = (event("results.example", distribution=number) for number in "03")
+    assert reader.take_in(for_few).outcome.counts == Counts(held=1)
+    assert reader.take_in(for_few, to=code).outcome.counts == Counts(accepted=1)
+    assert [each["object_marking_refs"] for each in reader.stored(code=code)] == [markings.refs(TLP.AMBER_STRICT)]
+    assert reader.stored() == []
+    assert reader.take_in(wide, to=code).outcome.counts == Counts(repeated=1), "an organization's is for it alone"
+    assert reader.take_in(wide).outcome.counts == Counts(accepted=1)
+    assert [each["object_marking_refs"] for each in reader.stored()] == [markings.refs(TLP.GREEN)]
+    assert reader.take_in(wide, to=code).outcome.counts == Counts(repeated=1), "and is not taken from the nation"
+    assert [each["object_marking_refs"] for each in reader.stored()] == [markings.refs(TLP.GREEN)]
+
+
+def test_a_marking_that_was_too_strict_once_is_not_kept(reader: Reader) -> None:
+    values = b"results.example\n"
+    for _ in range(2):
+        assert reader.take_in(values, tlp=TLP.RED).outcome.counts == Counts(held=1)
+        assert reader.waiting()[0] == 1
+    assert reader.take_in(values, tlp=TLP.AMBER_STRICT).outcome.counts == Counts(held=1)
+    assert reader.take_in(values).outcome.counts == Counts(accepted=1)
+    assert [each["object_marking_refs"] for each in reader.stored()] == [markings.refs(TLP.GREEN)]
+    assert reader.take_in(values).outcome.counts == Counts(repeated=1)
+
+
 @pytest.mark.parametrize("named", [False, True])
 def test_the_events_of_an_archive_are_one_document(tmp_path: Path, named: bool) -> None:
     feed = Feed(name="a-feed", path="feed.tar", format="misp", license="CC0-1.0") if named else None

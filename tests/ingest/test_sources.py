@@ -370,3 +370,30 @@ def test_a_misp_feed_gives_what_its_manifest_dates_anew(desk: Desk) -> None:
 
     desk.fetched(answer, work)
     assert desk.names() == {"one.example", "two.example", "three.example", "four.example"}
+
+
+def test_a_definition_says_how_sure_and_how_long(desk: Desk) -> None:
+    """Read again before that it changes nothing; listed still when it is over, it holds as long once more."""
+    body = b"one.example\n192.0.2.7\nhttp://two.example/x\n"
+
+    async def work(server: Source) -> None:
+        feed = web(server.address, confidence=70, validity={"ip": "14d", "domain": "1d"})
+        await desk.run_feed(feed)
+        spans = {
+            each["name"]: times.read(each["valid_until"]) - times.read(each["valid_from"])
+            for each in await asyncio.to_thread(indicators)
+            if "valid_until" in each
+        }
+        assert {name: round(span.total_seconds() / 86_400) for name, span in spans.items()} == {
+            "one.example": 1,
+            "192.0.2.7": 14,
+        }
+        desk.sql("DELETE FROM feed_runs")
+        assert (await desk.run_feed(feed))[1] == Counts(repeated=3)
+
+    def indicators() -> list[dict[str, Any]]:
+        rows = desk.sql("SELECT raw FROM log WHERE type = 'indicator'")
+        return [orjson.loads(raw) for (raw,) in rows]
+
+    desk.fetched(lambda _: says("200 OK", body), work)
+    assert {each["confidence"] for each in indicators()} == {70}

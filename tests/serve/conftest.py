@@ -1,16 +1,23 @@
-"""A person at the server, and objects that name nobody and nothing real."""
+"""A person at the server, two servers that should say the same, and objects that name nobody and nothing real."""
 
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
+import psycopg
 import pytest
 import uvloop
-from tests.conftest import Person, Running
+from starlette.types import Receive, Scope, Send
+from tests.conftest import Person, Running, copied, serving
 
 from isac import times
+from isac.serve.access import Site
+from isac.serve.fast import Meaning
+from isac.serve.pages import Answer
 from isac.store import database, members
 
 TAXII = "application/taxii+json;version=2.1"
@@ -97,6 +104,92 @@ def ask(server: Running, people: dict[str, Person]) -> Iterator[Callable[[str], 
 
 
 Ask = Callable[[str], Asking]
+
+
+#: headers that say when, not what
+_OF_THE_MOMENT = {"date"}
+
+
+@dataclass
+class Both:
+    """Two servers on one database: one answers from memory what it can, one never does."""
+
+    url: str
+    fast: serving
+    base: str
+    whole_base: str
+    #: requests of the fast one that memory did not answer, and all
+    whole: int = 0
+    asked: int = 0
+    dates: list[str] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+    http: httpx2.Client = field(default_factory=lambda: httpx2.Client(trust_env=False))
+    clerks: list[Asking] = field(default_factory=list)
+
+    @property
+    def here(self) -> Site:
+        """What the fast one knows."""
+        found = self.fast.app.fast.here
+        assert found is not None, "it is not up"
+        return found
+
+    def clerk(self, person: Person, base: str = "") -> Asking:
+        self.clerks.append(Asking(Running(base or self.base), person))
+        return self.clerks[-1]
+
+    def settled(self) -> None:
+        """Wait until the fast one has seen all that is in the log."""
+        with psycopg.connect(self.url, autocommit=True) as conn:
+            ((head,),) = conn.execute("SELECT seq FROM elections.head").fetchall()
+        until = time.monotonic() + 10
+        while self.here.follower.seq < head:
+            assert time.monotonic() < until, "the follower does not follow"
+            time.sleep(0.002)
+
+    def ask(
+        self, base: str, person: Person, path: str, query: dict[str, Any], method: str = "GET", **headers: str
+    ) -> tuple[Any, ...]:
+        asked = {"Accept-Encoding": "identity", **headers}
+        auth = (person.key_id, person.secret)
+        found = self.http.request(method, base + path, params=query, headers=asked, auth=auth)
+        told = {name: value for name, value in found.headers.items() if name not in _OF_THE_MOMENT}
+        return found.status_code, told, found.content
+
+    def agree(self, person: Person, path: str, query: dict[str, Any], **headers: str) -> tuple[Any, ...]:
+        """The same answer from both, from the fast one also when it is asked again; HEAD says what GET says."""
+        expected = self.ask(self.whole_base, person, path, query, **headers)
+        for _ in range(2):
+            self.asked += 1
+            assert self.ask(self.base, person, path, query, **headers) == expected
+        head = self.ask(self.base, person, path, query, "HEAD", **headers)
+        assert head == self.ask(self.whole_base, person, path, query, "HEAD", **headers)
+        assert head == (*expected[:2], b"")
+        return expected
+
+
+@pytest.fixture
+def both(postgres: str, template: dict[str, Person]) -> Iterator[Both]:
+    assert template
+    with copied(postgres) as url:
+        fast, whole = serving(url), serving(url)
+        with fast as running, whole as other:
+            whole.app.fast.here = None
+            made = Both(url, fast, running.base, other.base)
+            way = fast.app.fast._whole
+
+            async def counting(scope: Scope, receive: Receive, send: Send) -> None:
+                made.whole += scope["type"] == "http" and scope["method"] == "GET"
+                await way(scope, receive, send)
+
+            async def reading(here: Site, meaning: Meaning) -> Answer | None:
+                made.whole += 1
+                return await read(here, meaning)
+
+            fast.app.fast._whole, read = counting, fast.app.fast._read
+            fast.app.fast._read = reading  # type: ignore[method-assign]
+            yield made
+            for each in (made.http, *(clerk.http for clerk in made.clerks)):
+                each.close()
 
 
 @pytest.fixture

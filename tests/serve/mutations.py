@@ -1,12 +1,14 @@
 """Rules of TAXII switched off one after the other: each time the test that holds the rule has to fail.
 
 `python -m tests.serve.mutations` tries all of them, with rows as arguments those of the rows, and says which survive.
+One that breaks the code proves nothing, though its test fails: a name that is not there, an answer of 500.
 A mutation changes some text of one of our modules. Its functions and constants are exchanged in this very process,
 where the tests' servers run, and put back afterwards.
 """
 
 import importlib
 import inspect
+import logging
 import re
 import signal
 import sys
@@ -25,6 +27,8 @@ from tests.serve.switched_off import MUTATIONS
 HERE = Path(__file__).parent
 #: seconds for a test: a rule that is off may lead a reader in a circle
 PATIENCE = 20
+#: what a rule that is off does not raise, but a text that is wrong
+BREAKS = (NameError, AttributeError, TypeError, ImportError, SyntaxError)
 CONSTANTS = (str, bytes, int, float, tuple, frozenset, dict, re.Pattern)
 
 
@@ -108,6 +112,8 @@ class Judge:
     def __init__(self, mutations: Sequence[Mutation]) -> None:
         self._mutations = mutations
         self.complaints: list[str] = []
+        #: why the test that runs says nothing of the rule
+        self.breaks: list[str] = []
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -118,17 +124,47 @@ class Judge:
             if _fails(cases, session):
                 self.complaints.append(f"{name} fails by itself")
         for mutation in self._mutations:
-            try:
-                with switched_off(mutation):
-                    killed = _fails(items[mutation.test], session)
-            except ValueError as error:
-                self.complaints.append(str(error))
-                continue
-            print(f"{'killed  ' if killed else 'SURVIVED'} {mutation}", flush=True)
-            if not killed:
-                self.complaints.append(f"{mutation} survives {mutation.test}")
+            print(f"{self._try(mutation, items[mutation.test], session):8} {mutation}", flush=True)
         session._setupstate.teardown_exact(None)
         return True
+
+    def _try(self, mutation: Mutation, cases: Sequence[pytest.Item], session: pytest.Session) -> str:
+        """What became of a mutation, in one word."""
+        self.breaks.clear()
+        try:
+            with switched_off(mutation):
+                killed = _fails(cases, session)
+        except (ValueError, *BREAKS) as error:
+            self.breaks.append(repr(error))
+            killed = False
+        if self.breaks:
+            self.complaints.append(f"{mutation} breaks: {self.breaks[0]}")
+            return "BROKEN"
+        if not killed:
+            self.complaints.append(f"{mutation} survives {mutation.test}")
+            return "SURVIVED"
+        return "killed"
+
+    @pytest.hookimpl
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        """A test that breaks itself, or whose server does not start (RuntimeError)."""
+        if call.excinfo and issubclass(call.excinfo.type, BREAKS if call.when == "call" else (*BREAKS, RuntimeError)):
+            self.breaks.append(f"{item.name}: {call.excinfo.exconly()}")
+
+
+class Breaks(logging.Handler):
+    """Notes what the server did not foresee: answers of 500, and what its background tasks raise."""
+
+    def __init__(self, breaks: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._breaks = breaks
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raised = record.exc_info[0] if record.exc_info else None
+        if getattr(record, "status", None) == 500 or (raised and issubclass(raised, BREAKS)):
+            self._breaks.append(
+                f"{record.getMessage()}: {raised and raised.__name__} {record.exc_info and record.exc_info[1]}"
+            )
 
 
 def _fails(cases: Sequence[pytest.Item], session: pytest.Session) -> bool:
@@ -151,6 +187,7 @@ def main(numbers: Sequence[str]) -> int:
     mutations = [mutation for mutation in ALL if not numbers or mutation.row in numbers]
     tests = sorted({str(HERE / mutation.test) for mutation in mutations})
     judge = Judge(mutations)
+    logging.getLogger().addHandler(Breaks(judge.breaks))
     signal.signal(signal.SIGALRM, _give_up)
     # Without its reporter, which would say at the end that no tests ran.
     options = ["-o", "addopts=", "-p", "no:cacheprovider", "-p", "no:terminal"]

@@ -180,8 +180,8 @@ MUTATIONS = [
     (
         "T-26",
         "isac.times",
-        '"%Y-%m-%dT%H:%M:%S.%fZ"',
-        '"%Y-%m-%dT%H:%M:%S.%f+00:00"',
+        '[: -len("+00:00")] + "Z"',
+        "",
         ANSWERS + "test_t26_t28_no_list_is_empty_nothing_is_null_and_each_of_our_times_has_six_decimals",
     ),
     (
@@ -351,7 +351,7 @@ MUTATIONS = [
         "L-6",
         OBJECTS,
         "return max(self.added_after or BEGINNING, self.position or BEGINNING)",
-        "return self.position or self.added_after or _START",
+        "return self.position or self.added_after or BEGINNING",
         READING + "test_l6_of_next_and_added_after_the_later_counts",
     ),
     # pages and headers
@@ -387,8 +387,8 @@ MUTATIONS = [
     (
         "T-67",
         WIRE,
-        'headers["X-TAXII-Date-Added-Last"] =',
-        'headers["X-TAXII-Date-Last"] =',
+        '(b"x-taxii-date-added-last",',
+        '(b"x-taxii-date-last",',
         READING + "test_t67_i5_paging_without_next_goes_by_the_last_date",
     ),
     (
@@ -476,7 +476,13 @@ MUTATIONS = [
         "    return False\n",
         READING + "test_t77_a14_unknown_is_404_and_filtered_away_is_empty",
     ),
-    ("A-15", OBJECTS, "None if wanted is None else await", "await", WRITING + "test_t79_a15_delete_takes_all_versions"),
+    (
+        "A-15",
+        OBJECTS,
+        "None if wanted is None else await",
+        "await _instants(conn, collection, change.pk, Versions()) if wanted is None else await",
+        WRITING + "test_t79_a15_delete_takes_all_versions",
+    ),
     (
         "T-80",
         TAXII,

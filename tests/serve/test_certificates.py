@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import random
 import shutil
 import socket
 import ssl
@@ -25,6 +26,7 @@ from isac import times
 from isac.errors import Invalid
 from isac.policy.actors import Fingerprint
 from isac.serve import certificates
+from isac.serve.certificates import NOBODYS
 from isac.server import Certificate
 from isac.store import database, members
 from isac.store.database import Connection
@@ -371,6 +373,30 @@ def test_t10_what_a_proxy_names_is_of_one_request_and_not_of_its_connection(
             assert is_error(proxy.get(place), 401)
 
 
+@pytest.mark.taxii("T-7")
+@pytest.mark.parametrize("form", [rfc_9440, nginx_s])
+def test_t7_a_proxy_s_certificate_counts_within_its_own_dates(
+    database_url: str, people: dict[str, Person], authority: Authority, give: Give, form: Callable[[Issued], str]
+) -> None:
+    person, day = people["franklin"], timedelta(days=1)
+    with serving(database_url, certificate_header=b"client-cert") as running:
+        unknown = without_id(said(running.base, person, {HEADER: ":eA==:"}))
+        for name, begins, ends, counts in (
+            ("over", -2 * day, -timedelta(seconds=2), False),
+            ("to-come", timedelta(minutes=5), day, False),
+            ("valid", -day, timedelta(minutes=5), True),
+            ("of-another-century", -day, 40 * 365 * day, True),
+        ):
+            shows = authority.issues(f"{name}-{form.__name__}", begins=begins, ends=ends)
+            give(person.key_id, shows.fingerprint)
+            until = time.monotonic() + 2
+            answer = said(running.base, person, {HEADER: form(shows)})
+            while counts and answer.status_code != 200 and time.monotonic() < until:
+                answer = said(running.base, person, {HEADER: form(shows)})
+            assert answer.status_code == (200 if counts else 401), name
+            assert counts or without_id(answer) == unknown
+
+
 Headers = dict[str, str] | Sequence[tuple[str, str]]
 
 
@@ -452,10 +478,23 @@ def test_t10_what_is_public_of_a_certificate_is_never_a_secret(
     named = {HEADER: f":{base64.b64encode(words.encode()).decode()}:"}
     with serving(database_url, certificate_header=b"client-cert") as running:
         for _ in range(2):
-            assert said(running.base, people["oak"], named).status_code == 200, "it is remembered by its hash"
+            assert is_error(said(running.base, people["oak"], named), 401), "it is no certificate"
             assert is_error(said(running.base, people["oak"], {"Authorization": f"Bearer {words}"}), 401)
         for secret in (rfc_9440(clerk_s), clerk_s.fingerprint.sha256.hex(), base64.b64encode(clerk_s.der).decode()):
             assert is_error(said(running.base, people["franklin"], {"X-API-Key": secret}), 401)
+
+
+def test_whatever_a_proxy_names_is_a_certificate_or_nobody_s(clerk_s: Issued) -> None:
+    dice = random.Random(1)
+    assert certificates.of_header([rfc_9440(clerk_s).encode()]) == clerk_s.fingerprint
+    for _ in range(3000):
+        der = bytearray(clerk_s.der[: dice.choice((len(clerk_s.der), dice.randrange(200)))])
+        for _ in range(dice.randrange(4)):
+            if der:
+                der[dice.randrange(min(len(der), 120))] = dice.randrange(256)
+        found = certificates.of_header([b":" + base64.b64encode(der) + b":"])
+        assert found in (NOBODYS, Fingerprint(hashlib.sha256(der).digest()), None)
+        assert found is not None or not der
 
 
 # ---------------------------------------------------------------------------------------------------------- the file

@@ -35,6 +35,25 @@ def test_what_was_switched_off_is_put_back() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "text", ["nowhere", "len(1)", "(_ for _ in ()).throw(OSError())"], ids=["name", "type", "answer of 500"]
+)
+def test_what_breaks_the_code_is_no_proof(text: str) -> None:
+    good = next(each for each in mutations.ALL if each.old == "min(int(digits), MAX_LIMIT)")
+    mutation = (good.row, good.module, good.old, text, good.test)
+    program = (
+        f"from tests.serve import mutations; mutations.ALL = [mutations.Mutation(*{mutation!r})]; "
+        "raise SystemExit(mutations.main([]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=conformance.ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+
+    assert done.returncode == 1, done.stdout
+    assert "BROKEN" in done.stdout
+
+
+@pytest.mark.slow
 def test_some_mutations_are_killed() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.serve.mutations", *SOME],

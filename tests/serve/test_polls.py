@@ -58,6 +58,31 @@ def test_polls_from_memory_are_recorded_like_others(clerk: Asking, database_url:
     assert [row[4] for row in recorded(database_url, clerk.person)] == [1] * 7
 
 
+@pytest.mark.parametrize("way", ["memory", "whole"])
+def test_only_what_leaves_is_recorded_whichever_way_it_goes(
+    database_url: str, people: dict[str, Person], way: str
+) -> None:
+    server = serving(database_url)
+    with server as running:
+        clerk = Asking(running, people["franklin_submitter"])
+        clerk.add(tool())
+        if way == "whole":
+            server.app.fast.here = None
+        one = clerk.get("manifest/").json()["objects"][0]["id"]
+        for path in ("objects/", f"objects/{one}/"):
+            for _ in range(2):
+                answer = clerk.get(path)
+                assert clerk.request("HEAD", path).headers["etag"] == answer.headers["etag"]
+                same = {"If-None-Match": answer.headers["etag"]}
+                assert [clerk.request(method, path, headers=same).status_code for method in ("GET", "HEAD")] == [
+                    304
+                ] * 2
+        found = recorded(database_url, clerk.person)
+        clerk.http.close()
+
+    assert [row[4] for row in found] == [1] * 4
+
+
 def test_a_worker_marks_its_start_and_its_end(database_url: str, people: dict[str, Person]) -> None:
     with serving(database_url) as server:
         clerk = Asking(server, people["franklin_submitter"])

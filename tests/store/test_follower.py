@@ -1,16 +1,18 @@
 """What a follower promises: all up to its horizon is in memory or was passed over, whoever is about to commit."""
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Coroutine, Iterator
+from datetime import datetime
 from typing import Any
 
 import psycopg
 import pytest
 
-from isac.store import database
+from isac.store import database, facts
 from isac.store import follower as follower_module
 from isac.store.database import Pool
 from isac.store.follower import Follower, Written
@@ -19,6 +21,16 @@ from isac.store.follower import Follower, Written
 RELEASE = """
 SELECT newest FROM release_batch('{}', '{}', ARRAY[(SELECT min(pk) FROM versions)],
                                  ARRAY[(SELECT pk FROM audiences WHERE code = 'us')], '{false}')"""
+
+#: puts it several times, each with so many bytes
+RELEASE_MANY = """
+SELECT newest FROM release_batch('{{}}', '{{}}', array_fill((SELECT min(pk) FROM versions), ARRAY[{times}]),
+                                 array_fill((SELECT pk FROM audiences WHERE code = 'us'), ARRAY[{times}]),
+                                 array_fill(false, ARRAY[{times}]));
+UPDATE log SET raw = convert_to(repeat('x', {size}), 'utf8') WHERE seq > (SELECT seq FROM head) - {times}"""
+END_ALL = """
+SELECT newest FROM release_batch((SELECT array_agg(seq) FROM log), (SELECT array_agg(true) FROM log), '{}', '{}', '{}')
+"""
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 _looking: list[Follower] = []
@@ -145,6 +157,148 @@ def test_a_worker_that_starts_does_not_take_back_what_another_one_noted(database
         assert shared.seq == 1_000_000
 
     run(story())
+
+
+def released(url: str, times: int, size: int) -> tuple[int, datetime]:
+    """Put so many rows of that size before the nation at one go; answers its audience and their newest date."""
+    with psycopg.connect(database.conninfo(url, database.OWNER)) as owner:
+        owner.execute(RELEASE_MANY.format(times=times, size=size))
+        ((audience, date),) = owner.execute("SELECT a.pk, h.date_added FROM audiences a, head h WHERE code = 'us'")
+    return audience, date
+
+
+def test_objects_that_are_too_much_together_are_never_in_memory(
+    database_url: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower_module, "MAX_BYTES", 10_000)
+
+    async def story() -> None:
+        follower = await looking(database_url)
+        audience, first = released(database_url, 3, 3000)
+        await follower.look()
+        assert len(follower.after([audience], follower.floor, None, 10)) == 3
+        _, last = released(database_url, 4, 3000)
+        await follower.look()
+        assert follower._bytes == 0
+        assert follower.floor == follower.newest([audience]) == last > first
+        assert follower.put([audience]) == follower.seq
+        _, newest = released(database_url, 1, 10_000)
+        await follower.look()
+        assert [row.date_added for row in follower.after([audience], last, None, 10)] == [newest]
+
+    run(story())
+
+
+def test_large_rows_after_many_small_ones_stay_within_the_bound(
+    database_url: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower_module, "MAX_BYTES", 20_000)
+
+    async def story() -> None:
+        follower = await looking(database_url)
+        for times, size in ((10, 1000), (5, 3900)):
+            audience, date = released(database_url, times, size)
+            await follower.look()
+        rows = follower.after([audience], follower.floor, None, 100)
+        assert 0 < sum(len(row.raw) for row in rows) == follower._bytes <= 20_000
+        assert rows[-1].date_added == date
+
+    run(story())
+
+
+def test_of_very_many_ends_each_audience_is_read_once(
+    database_url: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        follower = await looking(database_url)
+        audience, _ = released(database_url, 50, 100)
+        await follower.look()
+        assert len(follower.after([audience], follower.floor, None, 100)) == 50
+        monkeypatch.setattr(follower_module, "_IMPORT", 20)
+        with psycopg.connect(database.conninfo(database_url), autocommit=True) as conn:
+            conn.execute(END_ALL)
+        fetched: list[int] = []
+
+        async def counting(*asked: Any) -> Any:
+            found = await facts.fetch(*asked)
+            fetched.append(len(found))
+            return found
+
+        monkeypatch.setattr(follower_module, "fetch", counting)
+        await follower.look()
+        assert max(fetched) < 5
+        assert follower.ended([audience]) == follower.seq
+        assert follower.newest([audience]) is None
+        assert follower.after([audience], follower.floor, None, 100) == []
+        assert follower._bytes == 0
+
+    run(story())
+
+
+def test_a_look_that_nobody_waits_for_any_more_ends_before_the_next_one(
+    pool: Pool, database_url: str, run: Run
+) -> None:
+    async def story() -> None:
+        follower = await looking(database_url)
+        async with pool.connection() as conn:
+            await conn.execute(RELEASE)
+            ((audience,),) = await (await conn.execute("SELECT pk FROM audiences WHERE code = 'us'")).fetchall()
+        with psycopg.connect(database_url) as owner:
+            owner.execute("LOCK TABLE elections.log")
+            first = asyncio.ensure_future(follower.look())
+            assert follower._conn is not None
+            await _waits_for_a_lock(database_url, follower._conn.info.backend_pid)
+            first.cancel()
+            await asyncio.wait({first}, timeout=5)
+            assert first.cancelled()
+            second = asyncio.ensure_future(follower.look())
+            for _ in range(10):  # it has asked by then, if it may
+                await asyncio.sleep(0)
+            owner.rollback()
+        await second
+        assert len(follower.after([audience], follower.floor, None, 10)) == 1
+        assert follower._rows == 1
+        assert follower.is_fresh()
+
+    run(story())
+
+
+async def _waits_for_a_lock(url: str, backend: int) -> None:
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as conn:
+        async with asyncio.timeout(5):
+            while not await facts.fetch(conn, "SELECT FROM pg_locks WHERE pid = %s AND NOT granted", (backend,)):
+                await asyncio.sleep(0.01)
+
+
+def test_a_look_that_fails_late_is_no_secret(
+    database_url: str, run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(follower_module, "_PATIENCE", 0.3)
+    monkeypatch.setattr(follower_module, "STALE", 0.1)
+
+    async def story() -> None:
+        follower = await looking(database_url)
+        assert follower._conn is not None
+        stopped = follower._conn.info.backend_pid
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            assert not await _fresh_again(follower)
+            assert follower._common is not None
+            await asyncio.wait({follower._common})
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+        assert await follower.catch_up()
+
+    run(story())
+    gc.collect()
+    assert [record.message for record in caplog.records if record.name == "asyncio"] == []
+
+
+async def _fresh_again(follower: Follower) -> bool:
+    """Wait until it has to look again; could it?"""
+    while follower.is_fresh():
+        await asyncio.sleep(0.02)
+    return await follower.catch_up()
 
 
 def test_a_database_that_is_silent_is_away(database_url: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,21 +8,22 @@ a second to load.
 import contextlib
 import importlib.metadata
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+import uvloop
 
-from isac import logs
+from isac import child, logs
+from isac.cli.feeds import around, feed_named, feeds_app, folder
 from isac.cli.organizations import jurisdictions_app, keys_app, members_app
-from isac.cli.terminal import database_url, err, out, prepare, with_database
-from isac.config import settings
-from isac.errors import Invalid, IsacError, NotFound
+from isac.cli.terminal import bar, database_url, err, out, prepare, with_database
+from isac.config import environment, settings
+from isac.errors import Invalid, IsacError
 from isac.ingest import files
 from isac.ingest.report import Report
-from isac.package_data import package_data
 from isac.policy.actors import Actor
 from isac.stix.markings import TLP
 from isac.store import database, members, submissions
@@ -37,6 +38,7 @@ schemas_app = typer.Typer(no_args_is_help=True, help="The JSON Schemas in schema
 app.add_typer(jurisdictions_app, name="jurisdictions")
 app.add_typer(members_app, name="members")
 app.add_typer(keys_app, name="keys")
+app.add_typer(feeds_app, name="feeds")
 app.add_typer(triage_app, name="triage")
 app.add_typer(schemas_app, name="schemas")
 
@@ -90,8 +92,10 @@ def serve(
     own = server.certificate(wanted.tls_certificate, wanted.tls_key, wanted.tls_client_ca)
     client_header = server.certificate_header(wanted.client_certificate_header, wanted.trusted_proxies)
     listening = server.listen(host or wanted.host, wanted.port if port is None else port)
-    with database_url(wanted) as url:
+    with database_url(wanted) as url, contextlib.ExitStack() as beside:
         migrations.require_migrated(url)
+        if wanted.jobs:
+            beside.enter_context(child.beside([sys.executable, "-m", "isac", "worker", "--beside"], environment(url)))
         server.run(
             listening,
             url,
@@ -101,8 +105,31 @@ def serve(
             own=own,
             proxies=wanted.trusted_proxies,
             client_header=client_header,
+            feeds=folder(),
             ready=lambda: err.print(f"Serving on {':'.join(map(str, listening.getsockname()[:2]))}"),
         )
+
+
+@app.command()
+def worker(
+    beside: Annotated[bool, typer.Option("--beside", hidden=True, help="End when standard input ends.")] = False,
+) -> None:
+    """Do what is done by itself: read feeds when they are due, end what is no longer valid, drop old payloads.
+
+    `isac serve` starts one; a second is never needed, and does no harm.
+
+    Example: ISAC_JOBS=0 isac serve & ISAC_DATABASE_URL=postgresql://isac@db/isac isac worker
+    """
+    from isac import jobs
+    from isac.store import migrations
+
+    wanted = settings()
+    retention = timedelta(days=wanted.archive_days) if wanted.archive_days else None
+    with database_url(wanted) as url:
+        migrations.require_migrated(url)
+        if beside:
+            child.end_with_input()
+        uvloop.run(jobs.work(url, around(folder()), retention))
 
 
 @app.command()
@@ -162,7 +189,7 @@ def ingest(
 
     Example: isac ingest report.json blocklist.txt.gz --to us-oh --source "Example vendor"
     """
-    definition = _feed(feed) if feed else None
+    definition = feed_named(feed) if feed else None
     name = source or (definition.name if definition else None)
     if name is None:
         raise Invalid("Say who it comes from: --source NAME")
@@ -175,11 +202,11 @@ def ingest(
             collection = await members.shelf(conn, to)
             asking = await members.source(conn, name)
         report.where = f"{collection.own.code}, {collection.title}"
-        for payload in _payloads(paths, definition, report):
+        for payload in _payloads(paths, definition, report.unread):
             await one(pool, payload, collection, asking)
 
     async def one(pool: Pool, payload: files.Payload, collection: members.Collection, asking: Actor) -> None:
-        with _bar(payload.name) as (expected, progress):
+        with bar(payload.name) as (expected, progress):
             try:
                 reading = await files.ingest(
                     pool,
@@ -220,21 +247,20 @@ def extract(
     """
     from isac.formats import prose
 
-    unread = False
-    for path in paths:
+    unread: list[str] = []
+    for payload in _payloads(paths, None, unread):
+        if payload.pieces is not None or payload.events or files.is_machine_readable(payload.data):
+            unread.append(f"{payload.name}: is no text for people; `isac ingest` takes it in.")
+            continue
         try:
-            for payload in files.payloads(path):
-                if payload.pieces is not None or payload.events or files.is_machine_readable(payload.data):
-                    raise Invalid(f"{payload.name}: is no text for people; `isac ingest` takes it in.")
-                try:
-                    mentions = prose.read(payload.data)
-                except Invalid as error:
-                    raise Invalid(f"{payload.name}: {error.detail}") from error
-                for line in prose.values(mentions) if values else prose.preview(payload.name, mentions):
-                    out.print(line)
+            mentions = prose.read(payload.data)
         except Invalid as error:
-            err.print(f"not read: {error.detail}")
-            unread = True
+            unread.append(f"{payload.name}: {error.detail}")
+            continue
+        for line in prose.values(mentions) if values else prose.preview(payload.name, mentions):
+            out.print(line)
+    for line in unread:
+        err.print(f"not read: {line}")
     raise typer.Exit(1 if unread else 0)
 
 
@@ -276,25 +302,13 @@ def build_schemas(folder: Annotated[Path, typer.Argument(help="The folder schema
 # ------------------------------------------------------------------------------------------------------------- details
 
 
-def _payloads(paths: Sequence[Path], feed: "Feed | None", report: Report) -> Iterator[files.Payload]:
+def _payloads(paths: Sequence[Path], feed: "Feed | None", unread: list[str]) -> Iterator[files.Payload]:
+    """The documents in all files; a file that cannot be read costs no other."""
     for path in paths:
         try:
             yield from files.payloads(path, feed)
         except Invalid as error:
-            report.unread.append(error.detail)
-
-
-def _feed(name: str) -> "Feed":
-    """A feed by its name or its file."""
-    from isac.ingest import feeds
-
-    path = Path(name)
-    if path.suffix == ".toml":
-        return feeds.load(path)
-    known = {feed.name: feed for feed in feeds.load_all(package_data("feeds"))}
-    if name not in known:
-        raise NotFound(f"There is no feed {name!r}; there are {', '.join(known)}.")
-    return known[name]
+            unread.append(error.detail)
 
 
 def _tlp(text: str) -> TLP:
@@ -302,15 +316,3 @@ def _tlp(text: str) -> TLP:
         return TLP.parse(text)
     except ValueError as error:
         raise Invalid(f"--tlp: {error}") from error
-
-
-@contextlib.contextmanager
-def _bar(name: str) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
-    """A progress bar on a terminal, silence elsewhere: (expected, progress)."""
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-        task = progress.add_task(name, total=None)
-        yield (
-            lambda total: progress.update(task, total=total),
-            lambda count: progress.advance(task, count),
-        )

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import uvloop
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from isac.config import Settings, settings
 from isac.errors import Invalid
@@ -34,6 +35,18 @@ def text_of(file: Path) -> str:
         raise Invalid(f"{file}: cannot be read ({error.strerror}).") from error
     except UnicodeDecodeError as error:
         raise Invalid(f"{file}: is not UTF-8; save it as «CSV UTF-8».") from error
+
+
+@contextlib.contextmanager
+def bar(name: str) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
+    """A progress bar on a terminal, silence elsewhere: (expected, progress)."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task(name, total=None)
+        yield (
+            lambda total: progress.update(task, total=total),
+            lambda count: progress.advance(task, count),
+        )
 
 
 def with_database(work: Callable[[Pool], Coroutine[Any, Any, T]]) -> T:

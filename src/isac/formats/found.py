@@ -103,6 +103,8 @@ class Found:
     #: what to do about it, and by when
     action: str = ""
     due: datetime | None = None
+    #: the source says that it is not for few, without a marking
+    wide: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,11 @@ Its attributes are values with what the event, their object and they themselves 
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -17,6 +19,7 @@ from isac.formats.cutting import BLANKS, BOM, elements, lines, members, not_json
 from isac.formats.found import Found, Unreadable, instant, observable_of, unreadable
 from isac.stix.authored import Reference
 from isac.stix.markings import TLP
+from isac.stix.observables import ZERO_WIDTH
 
 # What MISP calls a kind → ours. Of a composite type each part is named, None for one that is no value by itself.
 _TYPES: Mapping[str, Sequence[str | None]] = {
@@ -52,8 +55,10 @@ _TYPES: Mapping[str, Sequence[str | None]] = {
 # What the part without a value is, in words for the description.
 _BESIDE = {"filename": "File name", "malware-sample": "File name", "port": "Port"}
 
-# MISP's `distribution`: 0 the sender's own organization, 4 a named group of them. 5 is the event's.
+# MISP's `distribution`: 0 the sender's own organization, 4 a named group of them, 1 to 3 its community and wider. 5 is
+# the event's.
 _NARROW = frozenset({"0", "4"})
+_WIDE = frozenset({"1", "2", "3"})
 _TRUE = frozenset({"true", "1", "yes"})
 
 # A hostile event must not multiply: each of its attributes carries what the event says.
@@ -62,99 +67,128 @@ _MAX_REFERENCES = 50
 _MAX_LINKS = 10
 _MAX_WORDS = 5000
 
-_HEAD = 4096
-_WRAPPED = re.compile(rb'(?:\[\s*+)?\{\s*+"(?:Event|response)"\s*+:\s*+[\[{]')
-_OF_STIX = re.compile(rb'\{\s*+"(?:type|id|objects|spec_version|more|next)"\s*+:')
-_HASHES_LINE = re.compile(rb"[0-9a-f]{32},[0-9a-f]{8}-[0-9a-f-]{27}\s")
+_HASHES_LINE = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*+[0-9a-f]{32},[0-9a-f]{8}-[0-9a-f-]{27}\s")
 _MANIFEST_KEY = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_MANIFEST = re.compile(rb'\{\s*+"[0-9a-fA-F-]{36}"\s*+:\s*+\{')
+_MANIFEST = re.compile(rb'(?:\xef\xbb\xbf)?[ \t\r\n]*+\{\s*+"[0-9a-fA-F-]{36}"\s*+:\s*+\{')
+# What is surely something else need not be cut.
+_OTHER = re.compile(
+    rb'(?:\xef\xbb\xbf)?[ \t\r\n]*+(?:[^\s{\[]|\[(?!\s*+\{\s*+"Event")|'
+    rb'\{\s*+"(?:type|id|objects|spec_version|more|next)"\s*+:)'
+)
 _TECHNIQUE = re.compile(r'misp-galaxy:mitre-[a-z-]*="[^"]{0,300}? - ((T\d{4})(?:\.(\d{3}))?|[GS]\d{4})"', re.IGNORECASE)
+# `tlp:red` of MISP's own taxonomy, `iep:traffic-light-protocol="RED"` and what people write instead.
+_TLP = re.compile(
+    r"(?:[\w-]{1,40}:)?[ _:='\"-]*(?:tlp|traffic[ _-]?light(?:[ _-]?protocol)?)"
+    r"(?=[^a-z]|red|amber|green|white|clear|\Z)[ _:='\"]*"
+)
+_NO_ASCII = re.compile(r"[^ -~]")
 _SHAPES = "send an event, a list of events, or the event files of a feed"
 
+_TAGS = ("Tag", "EventTag", "AttributeTag")
+_LISTS = ("Attribute", "Object")
+# Of an event or object: lists are read member by member, the others at once. `objects` is STIX, and no event has it.
+_HEAD = frozenset(
+    re.findall(r"\w+", "Galaxy comment date deleted distribution first_seen info last_seen timestamp uuid")
+).union(_TAGS)
+_NAMES = _HEAD | {"Event", "response", "objects", *_LISTS}
 
-def recognized(data: bytes) -> bool:
-    """Is it MISP: an event, events, a feed's manifest or its list of digests?"""
-    text = data[: len(BOM) + _HEAD].removeprefix(BOM).lstrip(BLANKS)
-    if _WRAPPED.match(text) or _HASHES_LINE.match(text):
-        return True
-    if text[:1] != b"{" or _OF_STIX.match(text):
-        return False
+
+def events(data: bytes) -> Sequence[bytes] | None:
+    """The events' own bytes, each to be read by `read_events`; None unless it surely is MISP."""
+    if _OTHER.match(data):
+        return None
     try:
-        found = members(data.removeprefix(BOM).strip(BLANKS))
+        pieces, sure = _split(data)
     except Invalid:
-        return False
-    return _is_event(found) or is_index(data) or ("response" in found and "objects" not in found)
+        return None
+    return pieces if sure else None
 
 
 def is_index(data: bytes) -> bool:
     """Is it what a feed has beside its events: the manifest, which names them, or the digests of their values?"""
-    text = data.removeprefix(BOM).lstrip(BLANKS)
-    if _HASHES_LINE.match(text) or not _MANIFEST.match(text):
-        return _HASHES_LINE.match(text) is not None
+    if not _MANIFEST.match(data):
+        return _HASHES_LINE.match(data) is not None
     try:
-        return all(_MANIFEST_KEY.fullmatch(name) for name in members(text.strip(BLANKS)))
+        return all(_MANIFEST_KEY.fullmatch(name) for name in members(data.removeprefix(BOM).strip(BLANKS)))
     except Invalid:
         return False
-
-
-def split(data: bytes) -> Sequence[bytes]:
-    """The events' own bytes, each to be read by `read_events`. Raises Invalid, with what to do, if there are none."""
-    text = data.removeprefix(BOM).strip(BLANKS)
-    if is_index(data):
-        raise Invalid(f"This is an index of a MISP feed (manifest.json or hashes.csv) and holds no values; {_SHAPES}.")
-    if text[:1] == b"[":
-        return [_unwrapped(piece) for piece in elements(text)]
-    if text[:1] != b"{":
-        raise not_json(text, 0, "a MISP event begins with {") if text else Invalid("The file is empty.")
-    several = lines(text)
-    if several:
-        return [_unwrapped(line) for _, line in several]
-    found = members(text)
-    answer = found.get("response")
-    if answer is not None and bytes(answer[:1]) == b"[":
-        return [_unwrapped(piece) for piece in elements(answer)]
-    if answer is not None and bytes(answer[:1]) == b"{":
-        # MISP answers one event, or a search for attributes, without a list around it.
-        text, found = bytes(answer), members(answer)
-    if "Event" in found or _is_event(found):
-        return [_unwrapped(text)]
-    names = ", ".join(f"`{name[:40]}`" for name in list(found)[:5])
-    raise Invalid(f"There is no MISP event in this file (but {names or 'nothing'}); {_SHAPES}.")
 
 
 def read(data: bytes) -> Iterator[Found | Unreadable]:
     """Every attribute that is not deleted gives Found or Unreadable; `line` is its number in the file, from 1.
 
-    Of a value that several attributes name each is given. Raises Invalid at once if there is no event.
+    Of a value that several attributes name each is given. Raises Invalid at once, with what to do, if there is none.
     """
-    return read_events(split(data))
+    if is_index(data):
+        raise Invalid(f"This is an index of a MISP feed (manifest.json or hashes.csv) and holds no values; {_SHAPES}.")
+    return read_events(_split(data)[0])
 
 
-def read_events(events: Sequence[bytes]) -> Iterator[Found | Unreadable]:
-    """The same for events that `split` gave; the numbers run through all of them."""
+def read_events(pieces: Sequence[bytes]) -> Iterator[Found | Unreadable]:
+    """The same for what `events` gave; the numbers run through all of them."""
     number = 0
-    for event in events:
-        for found in _read_event(event, number):
-            number = max(number, found.line)
-            yield found
+    for piece in pieces:
+        number = yield from _read_event(piece, number)
 
 
-def _unwrapped(piece: bytes) -> bytes:
-    """The event out of `{"Event": …}`; anything else as it is."""
-    if piece[:1] != b"{":
-        return piece
-    try:
-        found = members(piece)
-    except Invalid:
-        return piece
-    return bytes(found["Event"]) if "Event" in found and "Attribute" not in found else piece
+def _split(data: bytes) -> tuple[Sequence[bytes], bool]:
+    """The events' own bytes, in `{"Event": …}` or not, and whether they surely are events.
+
+    Raises Invalid if they cannot be.
+    """
+    text = data.removeprefix(BOM).strip(BLANKS)
+    if text[:1] == b"[":
+        pieces = elements(text)
+        return pieces, _begins(pieces)
+    if text[:1] != b"{":
+        raise not_json(text, 0, "a MISP event begins with {") if text else Invalid("The file is empty.")
+    several = [line for _, line in lines(text)]
+    if several:
+        return several, _begins(several)
+    found = members(text, _NAMES)
+    answer = found.get("response", memoryview(b""))
+    if bytes(answer[:1]) == b"[":
+        pieces = elements(answer)
+        # Empty is MISP's answer to a search that finds nothing.
+        return pieces, _begins(pieces) or _answers(pieces[0]) if pieces else len(members(text)) == 1
+    if bytes(answer[:1]) == b"{":
+        # MISP answers one event, or a search for attributes, without a list around it.
+        text, found = bytes(answer), members(answer, _NAMES)
+        if _answers(text):
+            return [text], True
+    if "Event" in found or ("objects" not in found and (_has_list(found) or "info" in found)):
+        return [text], _is_event(found)
+    names = ", ".join(f"`{name[:40]}`" for name in list(members(text))[:5])
+    raise Invalid(f"There is no MISP event in this file (but {names or 'nothing'}); {_SHAPES}.")
+
+
+def _begins(pieces: Sequence[bytes]) -> bool:
+    """Is the first an event?"""
+    return len(pieces) > 0 and _is_event(_members(pieces[0]))
 
 
 def _is_event(found: Mapping[str, memoryview]) -> bool:
-    if "objects" in found:
-        return False
-    lists = any(bytes(found[name][:1]) == b"[" for name in ("Attribute", "Object") if name in found)
-    return lists or ("info" in found and ("threat_level_id" in found or "Orgc" in found))
+    if "Event" in found:
+        return not _members(found["Event"]).keys().isdisjoint(("info", *_LISTS))
+    return "objects" not in found and "info" in found and _has_list(found)
+
+
+def _answers(piece: bytes) -> bool:
+    """Is it what a search for attributes or objects answers?"""
+    found = _members(piece)
+    return any(bytes(found[name][:1]) in (b"[", b"{") for name in _LISTS if name in found)
+
+
+def _members(text: bytes | memoryview) -> dict[str, memoryview]:
+    """None where it is no object; its reader will say so."""
+    try:
+        return _object(text, "")
+    except Invalid:
+        return {}
+
+
+def _has_list(found: Mapping[str, memoryview]) -> bool:
+    return any(bytes(found[name][:1]) == b"[" for name in _LISTS if name in found)
 
 
 # --- what a level says ----------------------------------------------------------------------------
@@ -178,63 +212,69 @@ class _UnknownMarking(ValueError):
     """Tags that cannot be read, or a TLP that does not exist: nobody knows who may see it."""
 
 
-def _read_event(piece: bytes, before: int) -> Iterator[Found | Unreadable]:
-    """`before` is the number of the last attribute before it."""
-    number = before + 1
+def _read_event(piece: bytes, number: int) -> Generator[Found | Unreadable, None, int]:
+    """`number` is that of the last attribute before it; gives back that of its own last."""
     shown = piece[:1000].decode("utf-8", "replace")
     try:
-        if piece[:1] != b"{":
-            raise Invalid("this is no event")
-        event = members(piece)
-        attributes, objects = _listed(event, "Attribute"), _listed(event, "Object")
-        head = _head(event)
-        level = _level(head, _Level(), "the event")
+        # Beside `{"Event": …}` old exports write its attributes and tags.
+        beside = _object(piece, "event")
+        event = _object(beside["Event"], "event") if "Event" in beside else {}
+        attributes, objects = ((_listed(event, name), _listed(beside, name)) for name in _LISTS)
+        level = _level(_head(event), _Level(), "the event")
+        level = _level(_head(beside), level, "the event")
     except (Invalid, _UnknownMarking) as error:
-        yield unreadable(number, shown, f"the event cannot be read: {error}")
-        return
-    level = _named(level, head, attributes)
-    for attribute in attributes:
-        yield from _read_attribute(number, attribute, level)
+        yield unreadable(number + 1, shown, f"the event cannot be read: {error}")
+        return number + 1
+    level = _named(level, _head(beside) | _head(event), chain(*attributes))
+    for attribute in chain(*attributes):
         number += 1
-    for whole in objects:
+        yield from _read_attribute(number, attribute, level)
+    for whole in chain(*objects):
         try:
-            found = members(whole) if whole[:1] == b"{" else {}
+            found = _object(whole, "object")
             own = _head(found)
             if _true(own.get("deleted")):
                 continue
-            inner, listed = _level(own, level, "the object"), _listed(found, "Attribute")
+            around = _head(_members(found.get("Event", b"")))
+            inner = _level(own, _level(around, level, "its event"), "the object")
+            listed = _listed(found, "Attribute")
         except (Invalid, _UnknownMarking) as error:
+            number += 1
             text = whole[:1000].decode("utf-8", "replace")
             yield unreadable(number, text, f"the object cannot be read: {error}")
-            number += 1
             continue
         for attribute in listed:
-            yield from _read_attribute(number, attribute, inner)
             number += 1
+            yield from _read_attribute(number, attribute, inner)
+    return number
 
 
-# Members of an event or object that are read one by one, or not at all.
-_LONG = frozenset({"Attribute", "Object", "ShadowAttribute", "RelatedEvent", "EventReport", "ObjectReference"})
+def _object(text: bytes | memoryview, what: str) -> dict[str, memoryview]:
+    if bytes(text[:1]) != b"{":
+        raise Invalid(f"this is no {what}")
+    return members(text, _NAMES)
 
 
 def _listed(whole: Mapping[str, memoryview], name: str) -> Sequence[bytes]:
-    value = whole.get(name)
-    if value is None or bytes(value[:1]) != b"[":
-        return ()
-    return elements(value)
+    value = whole.get(name, memoryview(b""))
+    match bytes(value[:1]):
+        case b"[":
+            return elements(value)
+        case b"{":
+            # A search for objects answers each by itself.
+            return (bytes(value),)
+    return ()
 
 
 def _head(whole: Mapping[str, memoryview]) -> dict[str, Any]:
     """What is read at once. Raises _UnknownMarking where tags are no JSON: they must not be taken for none."""
     head: dict[str, Any] = {}
-    for name, value in whole.items():
-        if name in _LONG:
-            continue
+    for name in whole.keys() & _HEAD:
         try:
-            head[name] = orjson.loads(value)
+            head[name] = orjson.loads(whole[name])
         except orjson.JSONDecodeError:
-            if name == "Tag":
-                head[name] = _one_by_one(value)
+            if name in _TAGS:
+                head[name] = _one_by_one(whole[name])
     return head
 
 
@@ -251,14 +291,12 @@ def _level(body: Mapping[str, Any], outer: _Level, what: str) -> _Level:
     tlp, labels, references = outer.tlp, list(outer.labels), list(outer.references)
     own: TLP | None = None
     for tag in _tags(body, what):
-        if tag.lower().startswith("tlp:"):
-            try:
-                own = max(own or TLP.CLEAR, TLP.parse(tag))
-            except ValueError:
-                raise _UnknownMarking(f"{what} is marked «{tag[:40]}», which is no TLP known here") from None
+        color = _color(tag, what)
+        if color is not None:
+            own = max(own or TLP.CLEAR, color)
         elif technique := _TECHNIQUE.match(tag):
             references.append(_attack(technique))
-        else:
+        elif tag.isprintable():
             labels.append(tag)
     distribution = _text(body.get("distribution"))
     if own is None and distribution in _NARROW and distribution != outer.distribution:
@@ -274,7 +312,7 @@ def _level(body: Mapping[str, Any], outer: _Level, what: str) -> _Level:
     )
 
 
-def _named(level: _Level, head: Mapping[str, Any], attributes: Sequence[bytes]) -> _Level:
+def _named(level: _Level, head: Mapping[str, Any], attributes: Iterable[bytes]) -> _Level:
     """The event's level with references to the event itself and to what its author links."""
     origin = {
         "source_name": "misp",
@@ -293,33 +331,51 @@ def _named(level: _Level, head: Mapping[str, Any], attributes: Sequence[bytes]) 
         if body.get("type") == "link" and not _true(body.get("to_ids")) and not _true(body.get("deleted")) and plain:
             links.append(address)
     first: list[Reference] = [origin] if "external_id" in origin or "description" in origin else []
-    return _Level(
-        tlp=level.tlp,
-        distribution=level.distribution,
-        labels=level.labels,
-        references=_distinct([*first, *links, *level.references]),
-        # What an event says about itself is its title, which stands in the reference.
-        comment="",
-        seen=level.seen,
-        day=level.day,
-    )
+    # What an event says about itself is its title, which stands in the reference.
+    return replace(level, references=_distinct([*first, *links, *level.references]), comment="")
 
 
 def _tags(body: Mapping[str, Any], what: str) -> Iterator[str]:
-    """Names of tags, of galaxies too. Raises _UnknownMarking where they cannot be read."""
-    tags = body.get("Tag")
-    clusters = [
+    """Names of tags, of galaxies too, without blanks and characters that nobody sees.
+
+    Raises _UnknownMarking where they cannot be read.
+    """
+    tags = [tag for name in _TAGS for tag in _several(body.get(name))]
+    tags += [
         {"name": cluster.get("tag_name", "")}
         for galaxy in _dicts(body.get("Galaxy"))
         for cluster in _dicts(galaxy.get("GalaxyCluster"))
     ]
-    for tag in [*(tags if isinstance(tags, list) else [tags] if tags else []), *clusters]:
-        name = tag.get("name") if isinstance(tag, dict) else tag
+    for tag in tags:
+        # MISP's tables of tags hold each in a `Tag` of its own.
+        inner = tag.get("Tag", tag) if isinstance(tag, dict) else tag
+        name = inner.get("name") if isinstance(inner, dict) else inner
         if not isinstance(name, str):
             raise _UnknownMarking(f"the tags of {what} cannot be read, and with them its TLP")
-        name = " ".join(name.split())[:300]
-        if name and name.isprintable():
+        name = " ".join(name.translate(ZERO_WIDTH).split())[:300]
+        if name:
             yield name
+
+
+def _several(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value] if value else []
+
+
+def _color(tag: str, what: str) -> TLP | None:
+    """The TLP that a tag names, None for other tags. Raises _UnknownMarking for what is nearly one."""
+    plain = unicodedata.normalize("NFKC", tag).casefold()
+    # A mark or a filler that hides in the word hides it from people too.
+    seen = _NO_ASCII.sub("", plain)
+    begins = _TLP.match(seen)
+    if begins is None:
+        return None
+    try:
+        if seen == plain:
+            return TLP.parse(seen[begins.end() :].strip("'\" "))
+    except ValueError:
+        pass
+    shown = "".join(char if char.isprintable() else "\ufffd" for char in tag[:40])
+    raise _UnknownMarking(f"{what} is marked «{shown}», which is no TLP known here")
 
 
 def _attack(technique: re.Match[str]) -> Reference:
@@ -353,6 +409,9 @@ def _read_attribute(number: int, piece: bytes, level: _Level) -> Iterator[Found 
         yield unreadable(number, shown, f"no pattern is made here of a value of MISP's type {kind[:40] or '(none)'}")
         return
     try:
+        # An answer to a search for attributes names with each its event and object.
+        for around in (body.get("Event"), body.get("Object")):
+            level = _level(around, level, "its event") if isinstance(around, dict) else level
         own = _level(body, level, "the attribute")
     except _UnknownMarking as error:
         yield unreadable(number, shown, str(error))
@@ -381,6 +440,7 @@ def _read_attribute(number: int, piece: bytes, level: _Level) -> Iterator[Found 
                 labels=own.labels,
                 references=own.references,
                 tlp=own.tlp,
+                wide=own.distribution in _WIDE,
             )
 
 

@@ -127,7 +127,9 @@ def read(data: bytes) -> list[Mention]:
     ranks = Counter(rank for rank, _ in reading.mentions.values())
     # One defanged value among dozens that are not is no habit.
     defangs = ranks[_Rank.DEFANGED] * _HABIT >= max(1, ranks[_Rank.ITEM])
-    return [_judged(rank, mention, defangs, document.own) for rank, mention in reading.mentions.values()]
+    # Who sends phishing is in its headers, and what he links is what it is about.
+    own = document.own if defangs or not document.mail else set[str]()
+    return [_judged(rank, mention, defangs, own) for rank, mention in reading.mentions.values()]
 
 
 def values(mentions: Sequence[Mention]) -> Iterator[str]:
@@ -348,7 +350,9 @@ def _no_item(text: str, begin: int, end: int, aside: bool) -> str:
             return "it stands in a sentence and is not defanged"
         if _REFERENCE_LABELS.fullmatch(label[1].strip()):
             return f"«{label[1].strip()}» makes it a reference or a contact"
-    if not _AFTER.match(text[end : end + 40].lstrip("> ") and text[end : end + 40]):
+    after = text[end : end + 40]
+    # In `<https://…>` at the end of a line nothing follows.
+    if after.strip("> ") and not _AFTER.match(after):
         return "it stands in a sentence and is not defanged"
     return ""
 

@@ -7,9 +7,9 @@ follow a revocation.
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import orjson
@@ -19,7 +19,7 @@ from isac.formats.found import Found, Unreadable
 from isac.stix import authored, markings
 from isac.stix.markings import TLP
 from isac.stix.objects import same
-from isac.store import facts, members
+from isac.store import facts, members, submissions
 from isac.store.database import Connection
 
 _BATCH = 2000
@@ -27,6 +27,14 @@ _BATCH = 2000
 #: other
 Part = Literal["value", "action", "mitigation"]
 _PARTS: tuple[Part, ...] = ("value", "action", "mitigation")
+
+#: how long an observable of a kind holds; None: for ever
+ValidFor = Callable[[str], timedelta | None]
+
+
+def for_ever(_: str) -> timedelta | None:
+    """What lists without a definition say."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,8 @@ class _Listed:
     stored: bytes | None = None
     #: of a mitigation: the ids of what is to be done and of what it is done about
     ends: tuple[str, str] = ("", "")
+    #: that version is not stored, but waits in triage: nobody has it
+    waits: bool = False
 
 
 async def author(
@@ -51,18 +61,27 @@ async def author(
     tlp: TLP | None,
     default: TLP,
     now: datetime,
+    confidence: int | None = None,
+    valid_for: ValidFor = for_ever,
 ) -> tuple[list[bytes], list[Unreadable], int]:
     """Indicators (of a CVE id: vulnerabilities) for the values that can be read, each value once, with what is to be
     done about them; what cannot be read; and how often a value came again.
 
     `producer` is the ISAC's identity, whose objects they are. Where `tlp` is None, what is stored keeps its marking and
     what is new gets the default: a list handed in for one organization as well must not be taken from the nation.
+    `confidence` is of what says nothing of it; `valid_for` answers how long an observable of a kind holds from now on,
+    where its list does not say until when.
     """
     values, problems, pieces = iter(listed), list[Unreadable](), list[bytes]()
     written: Counter[str] = Counter()
+    if confidence is not None:
+        values = (
+            replace(each, confidence=confidence) if isinstance(each, Found) and each.confidence is None else each
+            for each in values
+        )
     while batch := await asyncio.to_thread(_next, values, problems, source, written):
         standing = await _standing(conn, batch, producer, source)
-        pieces += await asyncio.to_thread(_pieces, standing, producer, source, tlp, default, now)
+        pieces += await asyncio.to_thread(_pieces, standing, producer, source, tlp, default, now, valid_for)
     return pieces, problems, written.total() - len(written)
 
 
@@ -103,8 +122,13 @@ async def _standing(conn: Connection, batch: dict[str, _Listed], producer: str, 
     #: id of the generation asked for → id of the first
     asked = {stix_id: stix_id for stix_id in batch}
     while asked:
-        stored = await _stored(conn, list(asked), producer, source)
+        # Ids of indicators can be guessed, so others may have put objects of theirs under them.
+        stored = await facts.newest(conn, asked, producer)
         revoked: dict[str, str] = {}
+        waiting = await submissions.held_by_tlp(conn, asked.keys() - stored.keys(), source)
+        for stix_id, raw in waiting.items():
+            first = asked[stix_id]
+            standing[first] = replace(standing[first], stored=raw, waits=True)
         for stix_id, (raw, is_revoked) in stored.items():
             first = asked[stix_id]
             if not is_revoked:
@@ -117,34 +141,14 @@ async def _standing(conn: Connection, batch: dict[str, _Listed], producer: str, 
     return list(standing.values())
 
 
-async def _stored(conn: Connection, stix_ids: list[str], producer: str, source: str) -> dict[str, tuple[bytes, bool]]:
-    """Our newest versions, and whether each is a revocation; of what is not stored, the version that waits in triage.
-
-    Ids of indicators can be guessed, so others may have put objects of theirs under them.
-    """
-    waiting = await facts.fetch(
-        conn,
-        """SELECT DISTINCT ON (h.stix_id) h.stix_id, h.raw FROM held h JOIN submissions s ON s.pk = h.submission
-           WHERE h.stix_id = ANY(%s) AND h.rule = 'tlp' AND s.source = %s ORDER BY h.stix_id, h.held_at DESC""",
-        (stix_ids, source),
-    )
-    rows = await facts.fetch(
-        conn,
-        # By its index, object after object: before the first ANALYZE PostgreSQL would read all versions for each.
-        """SELECT o.stix_id, v.raw, v.revoked FROM objects o
-           CROSS JOIN LATERAL (SELECT raw, revoked FROM versions v
-                               WHERE v.object = o.pk AND v.producer = (SELECT pk FROM producers WHERE identity = %s)
-                               AND NOT v.deleted ORDER BY v.modified DESC LIMIT 1) v
-           WHERE o.stix_id = ANY(%s)""",
-        (producer, stix_ids),
-    )
-    return {stix_id: (raw, False) for stix_id, raw in waiting} | {
-        stix_id: (raw, revoked) for stix_id, raw, revoked in rows
-    }
-
-
 def _pieces(
-    standing: list[_Listed], producer: str, source: str, tlp: TLP | None, default: TLP, now: datetime
+    standing: list[_Listed],
+    producer: str,
+    source: str,
+    tlp: TLP | None,
+    default: TLP,
+    now: datetime,
+    valid_for: ValidFor,
 ) -> list[bytes]:
     pieces = []
     value = action = ""
@@ -157,26 +161,61 @@ def _pieces(
         else:
             # The two stand right before it.
             listed = replace(listed, ends=(action, value))
-        pieces.append(_piece(listed, producer, source, tlp, default, now))
+        pieces.append(_piece(listed, producer, source, tlp, default, now, valid_for))
     return pieces
 
 
-def _piece(listed: _Listed, producer: str, source: str, tlp: TLP | None, default: TLP, now: datetime) -> bytes:
-    """The stored bytes where nothing changed; else a new version, or the first. What the list itself marks counts."""
-    tlp = listed.found.tlp if listed.found.tlp is not None else tlp
+def _piece(
+    listed: _Listed,
+    producer: str,
+    source: str,
+    tlp: TLP | None,
+    default: TLP,
+    now: datetime,
+    valid_for: ValidFor,
+) -> bytes:
+    """The stored bytes where nothing changed; else a new version, or the first."""
+    listed = replace(listed, found=replace(listed.found, until=_until(listed, now, valid_for)))
     if listed.stored is None:
-        tlp = default if tlp is None else tlp
+        tlp = _marking(listed, tlp, default, {})
         return _write(listed, producer, source, tlp, created=now, modified=now, valid_from=listed.found.seen or now)
     body: dict[str, Any] = orjson.loads(listed.stored)
-    if tlp is None:
-        marked = markings.in_force(body).tlp
-        tlp = default if marked is None else marked
+    tlp = _marking(listed, tlp, default, body)
     created, modified = times.read(body["created"]), times.read(body["modified"])
     valid_from = times.read(body.get("valid_from", body["created"]))
     again = _write(listed, producer, source, tlp, created=created, modified=modified, valid_from=valid_from)
     if same(again, listed.stored):
         return listed.stored
     return _write(listed, producer, source, tlp, created=created, modified=now, valid_from=valid_from)
+
+
+def _until(listed: _Listed, now: datetime, valid_for: ValidFor) -> datetime | None:
+    """As the list says; else so long from now, but no further while what is stored still holds.
+
+    The same list, read each hour, would be news each hour.
+    """
+    found = listed.found
+    span = None if found.until is not None else valid_for(found.observable.kind)
+    if span is None:
+        return found.until
+    stored = orjson.loads(listed.stored).get("valid_until") if listed.stored else None
+    if stored is not None and times.read(stored) > now:
+        return times.read(stored)
+    return now + span
+
+
+def _marking(listed: _Listed, tlp: TLP | None, default: TLP, body: dict[str, Any]) -> TLP:
+    """What the list itself marks counts, then what it is handed in with, then the marking under which it is stored.
+
+    What waits is not stored, so that what was too strict for its audience once can be handed in again.
+    """
+    given = listed.found.tlp if listed.found.tlp is not None else tlp
+    if given is not None:
+        return given
+    stored = markings.in_force(body).tlp if not listed.waits else None
+    # So it was marked while its sender gave it to few; its sender's own word is the newer one.
+    widened = listed.found.wide and stored is TLP.AMBER_STRICT
+    return default if stored is None or widened else stored
 
 
 def _write(
@@ -221,10 +260,10 @@ def _write(
     )
 
 
-async def ended(conn: Connection, stix_ids: Sequence[str], source: str, now: datetime) -> list[bytes]:
+async def ended(conn: Connection, stix_ids: Sequence[str], now: datetime) -> list[bytes]:
     """Versions of our indicators that end now; nothing for what has ended already, or is no indicator of ours."""
     isac = await members.steward(conn)
-    stored = await _stored(conn, list(stix_ids), isac.identity, source)
+    stored = await facts.newest(conn, stix_ids, isac.identity)
     bodies = (orjson.loads(raw) for raw, revoked in stored.values() if not revoked)
     return [
         authored.ended(body, now)

@@ -28,6 +28,13 @@ from isac.formats.found import FIELDS, Found, Unreadable, kind_of
 from isac.stix.markings import TLP
 
 _DURATION = re.compile(r"([1-9][0-9]{0,3})([mhd])")
+# What definitions say for several kinds of observables.
+_ALSO = {
+    "ip": ("ipv4-addr", "ipv6-addr"),
+    "domain": ("domain-name",),
+    "hash": ("md5", "sha-1", "sha-256", "sha-512"),
+    "email": ("email-addr",),
+}
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -214,6 +221,10 @@ class Feed(BaseModel):
 
     def _named(self) -> set[str]:
         return {name for names in self.columns.values() for name in ([names] if isinstance(names, str) else names)}
+
+    def valid_for(self, kind: str) -> timedelta | None:
+        """How long an observable of a kind holds after it was listed."""
+        return next((span for name, span in self.validity.items() if name == kind or kind in _ALSO.get(name, ())), None)
 
     def read(self, data: bytes) -> Sequence[bytes] | Iterator[Found | Unreadable]:
         """What its bytes hold: objects' own bytes if STIX, else values. Raises Invalid if they are no such format."""

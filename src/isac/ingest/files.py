@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from isac import times
 from isac.errors import Invalid
 from isac.formats import misp, stix, stix20, text
+from isac.formats.cutting import Pieces
 from isac.formats.found import Found, Unreadable
-from isac.ingest.authoring import author
+from isac.ingest.authoring import author, for_ever
 from isac.ingest.intake import Outcome, Submission, take_in
 from isac.policy.actors import Actor
 from isac.policy.screen import default_tlp
@@ -30,6 +31,8 @@ if TYPE_CHECKING:  # pydantic takes longer to load than most lists to read
 
 #: what a packed file may unpack to; larger ones are cut by their owner
 MAX_BYTES = 1024 * 1024 * 1024
+#: files in an archive: the largest feeds of events have some ten thousand
+_MAX_FILES = 100_000
 #: objects from which on a second process pays for its start
 LARGE = 5_000
 _GZIP = b"\x1f\x8b"
@@ -90,24 +93,24 @@ def _members(path: Path, data: bytes, feed: "Feed | None") -> Iterator[Payload]:
     pieces: list[bytes] = []
     events: list[bytes] = []
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        _refuse_large(path, archive)
         for member in archive:
             opened = archive.extractfile(member) if member.isfile() else None
             if opened is None:
                 continue
             content = opened.read()
-            if (feed is None or feed.format == "misp") and misp.recognized(content):
-                if misp.is_index(content):
-                    continue
-                try:
-                    events += misp.split(content)
-                except Invalid:
-                    # Its reader will say why.
-                    yield Payload(f"{path}:{member.name}", content)
+            of_misp = feed is None or feed.format == "misp"
+            if of_misp and misp.is_index(content):
+                continue
+            found = misp.events(content) if of_misp else None
+            if found is not None:
+                events += found
                 continue
             cut = None if feed else _cut(content)
             if cut:
                 pieces += cut
             else:
+                # A list, or what its reader will refuse with the reason.
                 yield Payload(f"{path}:{member.name}", content)
     if pieces:
         yield Payload(str(path), b"", pieces)
@@ -115,18 +118,35 @@ def _members(path: Path, data: bytes, feed: "Feed | None") -> Iterator[Payload]:
         yield Payload(str(path), b"", events=events)
 
 
+def _refuse_large(path: Path, archive: tarfile.TarFile) -> None:
+    """Before anything is read: files with holes take no room in the archive, and empty ones hardly any."""
+    size = 0
+    for number, member in enumerate(archive, start=1):
+        size += member.size
+        if size > MAX_BYTES:
+            raise Invalid(f"{path}: holds more than {MAX_BYTES >> 20} MiB; cut it into several files.")
+        if number > _MAX_FILES:
+            raise Invalid(f"{path}: holds more than {_MAX_FILES:,} files; cut it into several archives.")
+
+
 def _cut(data: bytes) -> Sequence[bytes] | None:
-    """The objects of a STIX document; None for a list, and for what its reader will refuse with the reason."""
+    """The objects of a STIX document; None for a list, and for what is no STIX."""
+    if not _is_json(data):
+        return None
     try:
-        read = _read(data, None)
+        return stix.read(data)
     except Invalid:
         return None
-    return None if isinstance(read, Iterator) else read
+
+
+def _is_json(data: bytes) -> bool:
+    """JSON, or XML, of which the reader of STIX says what to do with it."""
+    return _BEGINS_AS_JSON.match(data) is not None
 
 
 def is_machine_readable(data: bytes) -> bool:
     """Is it STIX or MISP, and not something for people?"""
-    return misp.recognized(data) or bool(_cut(data))
+    return misp.is_index(data) or misp.events(data) is not None or bool(_cut(data))
 
 
 async def ingest(
@@ -161,7 +181,8 @@ async def ingest(
     elif read is None:
         read = await asyncio.to_thread(_read, payload.data, feed)
     pieces, problems, again = read, list[Unreadable](), 0
-    if isinstance(pieces, Iterator) or any(map(stix20.recognized, pieces)):
+    # What was cut at one go is STIX 2.1 or no STIX, and copying each piece out of it takes long.
+    if isinstance(pieces, Iterator) or (not isinstance(pieces, Pieces) and any(map(stix20.recognized, pieces))):
         async with pool.connection() as conn:
             ours = (await members.steward(conn)).identity
             # As it was first written: the ids of our objects hang on it, and «Vendor» is «vendor».
@@ -175,6 +196,8 @@ async def ingest(
                     tlp=tlp,
                     default=default_tlp(collection.own),
                     now=times.now(),
+                    confidence=feed.confidence if feed else None,
+                    valid_for=feed.valid_for if feed else for_ever,
                 )
         pieces = await asyncio.to_thread(list, stix20.upgraded(pieces, ours, source))
     looked(pieces, problems)
@@ -195,9 +218,12 @@ def _read(data: bytes, feed: "Feed | None") -> Sequence[bytes] | Iterator[Found 
     """As the feed's definition says; without one MISP and STIX are told by how they begin, all else is a list."""
     if feed is not None:
         return feed.read(data)
-    if misp.recognized(data):
+    if misp.is_index(data):
         return misp.read(data)
-    if _BEGINS_AS_JSON.match(data):
+    events = misp.events(data)
+    if events is not None:
+        return misp.read_events(events)
+    if _is_json(data):
         return stix.read(data)
     if not data.strip(b"\xef\xbb\xbf \t\r\n"):
         raise Invalid("is empty.")

@@ -157,13 +157,7 @@ async def _learn_stored(conn: Connection, known: Survey) -> None:
     wanted = [marking for marking in known.marked if _MARKING.fullmatch(marking)]
     if not wanted:
         return
-    rows = await facts.fetch(
-        conn,
-        """SELECT v.raw FROM versions v JOIN objects o ON o.pk = v.object
-           WHERE o.stix_id = ANY(%s) AND v.type = 'marking-definition'""",
-        (wanted,),
-    )
-    for (raw,) in rows:
+    for raw in await facts.marking_definitions(conn, wanted):
         known.learn(orjson.loads(raw))
 
 

@@ -220,7 +220,7 @@ class _Running:
                 await runs.compare_listed(self.guard, self.feed.name, self.named, now)
         gone = await runs.gone(self.guard, self.feed.name, now - self.feed.grace)
         if gone:
-            pieces = await authoring.ended(self.guard, gone, self.feed.name, now)
+            pieces = await authoring.ended(self.guard, gone, now)
             outcome = await take_in(
                 self.pool, Submission(pieces, collection.own, self.feed.name, None, self.feed.sample), asking
             )

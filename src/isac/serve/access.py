@@ -10,6 +10,7 @@ import hashlib
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Request, Response
@@ -73,18 +74,21 @@ class Keyring:
     def __init__(self, pool: Pool, follower: Follower) -> None:
         self._pool = pool
         self._all = _Roll(follower, members.actors)
-        self.renew = self._all.renew
+        self.renew, self.is_true = self._all.renew, self._all.is_true
+
+    def known(self, proof: str | Fingerprint) -> Actor | None:
+        """Whose secret or certificate this is, from memory; None as well where memory is not sure."""
+        return self._all.get(hashlib.sha256(proof.encode()).digest() if isinstance(proof, str) else proof)
 
     async def actor(self, proof: str | Fingerprint) -> Actor | None:
         """Whose secret or certificate this is; costs a connection where it is unknown, or rights have changed."""
-        digest = hashlib.sha256(proof.encode()).digest() if isinstance(proof, str) else proof
-        found = self._all.get(digest)
-        if found is not None:
+        found = self.known(proof)
+        if found is not None or not members.may_be_proof(proof):
             return found
         async with self._pool.connection() as conn:
             await self._all.renew(conn)
             # One that was made just now is not on the roll yet.
-            return self._all.get(digest) or await members.actor(conn, proof)
+            return self.known(proof) or await members.actor(conn, proof)
 
 
 class Shelves:
@@ -92,7 +96,7 @@ class Shelves:
 
     def __init__(self, follower: Follower) -> None:
         self._all = _Roll(follower, members.collections_by_name)
-        self.renew = self._all.renew
+        self.renew, self.is_true = self._all.renew, self._all.is_true
 
     def known(self, reference: str, asking: Actor) -> Collection | None:
         """A collection that the actor may read, from memory."""
@@ -141,6 +145,8 @@ class Site:
     visitor: Actor | None
     #: the sandbox's: everything well-formed is released at once
     free: bool
+    #: where definitions of feeds lie, whose health is told; None: nobody asks
+    feeds: Path | None
 
 
 def secret_in(headers: Headers) -> str | None:
@@ -174,6 +180,9 @@ def visitor(public: Audience) -> Actor:
     return Actor(0, "visitor", 0, "", Role.POLLER, None, public.pk, frozenset(), scope)
 
 
+#: in the scope of a request that is counted already
+COUNTED = "isac.counted"
+
 _WRONG = {
     str: "This key is unknown or revoked.",
     Fingerprint: "This client certificate has expired, or no key has it. Send a key, or tell the ISAC.",
@@ -184,18 +193,40 @@ async def anyone(request: Request) -> Actor:
     """The actor of a request, the visitor if it has no credential. Raises Unauthorized, always for a wrong one."""
     here, proof = site(request), proof_in(request.scope)
     address, now = request.client.host if request.client else "", asyncio.get_running_loop().time()
-    actor = here.visitor if proof is None else await here.keyring.actor(proof)
+    actor = here.visitor if proof is None else await _holder(here, proof, address, now)
     if actor is None:
-        wait = here.limits.take_wrong(address, now) if here.limits and proof is not None else 0
-        if wait:
-            raise TooMany("Too many requests with a wrong key come from this address.", wait)
-        raise no_key() if proof is None else Unauthorized(_WRONG[type(proof)])
+        raise no_key()
     request.state.actor = actor.key_id
     # Asked for by the router and by the endpoint, FastAPI calls this once a request.
-    wait = here.limits.take(actor, address, now) if here.limits else 0
+    wait = here.limits.take(actor, address, now) if here.limits and COUNTED not in request.scope else 0
     if wait:
         raise TooMany("This key asks too often; every second is enough.", wait)
     return actor
+
+
+async def _holder(here: Site, proof: str | Fingerprint, address: str, now: float) -> Actor:
+    """Whose secret or certificate this is. Raises Unauthorized, and TooMany for an address that guesses.
+
+    Where the roll is true, a guess is counted before the database is asked: it may only have what was made just now.
+    """
+    found = here.keyring.known(proof)
+    if found is not None:
+        return found
+    is_guess = here.keyring.is_true()
+    if is_guess:
+        _count_wrong(here, address, now)
+    found = await here.keyring.actor(proof)
+    if found is not None:
+        return found
+    if not is_guess:
+        _count_wrong(here, address, now)
+    raise Unauthorized(_WRONG[type(proof)])
+
+
+def _count_wrong(here: Site, address: str, now: float) -> None:
+    wait = here.limits.take_wrong(address, now) if here.limits else 0
+    if wait:
+        raise TooMany("Too many requests with a wrong key come from this address.", wait)
 
 
 async def member(request: Request, asking: Annotated[Actor, Depends(anyone)]) -> Actor:
@@ -227,6 +258,8 @@ async def _reading(request: Request) -> AsyncIterator[Connection]:
 
 Member = Annotated[Actor, Depends(member)]
 Anyone = Annotated[Actor, Depends(anyone)]
+#: with or without a key, for there is nothing to see
+Anybody = Annotated[None, Depends(lambda: None)]
 Here = Annotated[Site, Depends(_site)]
 #: Autocommit, for reading only. Returned before the answer leaves: a slow reader holds no connection.
 ReadDb = Annotated[Connection, Depends(_reading, scope="function")]
@@ -267,9 +300,9 @@ def require_access(routes: Sequence[BaseRoute]) -> None:
     """Raise RuntimeError for a route whose signature does not say who may call it."""
     for route in iter_route_contexts(routes):
         if not (route.endpoint and _says_who(route.endpoint)):
-            raise RuntimeError(f"{route.path}: its signature must carry Member or Anyone")
+            raise RuntimeError(f"{route.path}: its signature must carry Member, Anyone or Anybody")
 
 
 def _says_who(endpoint: Callable[..., Any]) -> bool:
     carried = inspect.signature(endpoint, eval_str=True).parameters.values()
-    return any(parameter.annotation in (Member, Anyone) for parameter in carried)
+    return any(parameter.annotation in (Member, Anyone, Anybody) for parameter in carried)

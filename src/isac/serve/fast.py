@@ -17,7 +17,7 @@ from typing import TypeAlias
 from isal import isal_zlib
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from isac.errors import IsacError, Unauthorized
+from isac.errors import IsacError, NotFound, Unauthorized
 from isac.policy.actors import Actor, Fingerprint
 from isac.serve import access, certificates, queries, taxii, wire
 from isac.serve.access import Allowances, Site
@@ -97,7 +97,7 @@ class Fast:
             # Asking who that is may have taken its time.
             if meaning is not None and self.here.follower.is_fresh() and meaning.roster == self.here.follower.roster:
                 remembered = self._remembered(self.here, meaning)
-                if self.here.limits and not self._may_ask(self.here.limits, meaning, scope):
+                if self.here.limits and self._count(self.here.limits, meaning, scope):
                     remembered = None  # the whole way says so
                 elif remembered is None:
                     remembered = await self._read(self.here, meaning)
@@ -110,7 +110,7 @@ class Fast:
         if remembered.served is not None and scope["method"] == "GET":
             self.here.polls.add(meaning.asking, meaning.shelf, meaning.query, remembered.served)
         if encodings and len(remembered.content) >= _SHORT and _takes_gzip(encodings):
-            remembered = await self._packed(self.here, meaning, remembered)
+            remembered = await self._packed(self.here, remembered)
         await remembered.send(scope, send)
 
     async def _is_fresh(self, here: Site, scope: Scope) -> bool:
@@ -127,9 +127,13 @@ class Fast:
                 self._accepts[accept] = known
         return known
 
-    def _may_ask(self, limits: Allowances, meaning: Meaning, scope: Scope) -> bool:
+    def _count(self, limits: Allowances, meaning: Meaning, scope: Scope) -> float:
+        """Count the request, once for both ways: 0, or the seconds that it comes too early."""
         address = scope["client"][0] if scope["client"] else ""
-        return not limits.take(meaning.asking, address, asyncio.get_running_loop().time())
+        wait = limits.take(meaning.asking, address, asyncio.get_running_loop().time())
+        if not wait:
+            scope[access.COUNTED] = True
+        return wait
 
     # ------------------------------------------------------------------------------------------------------- meanings
 
@@ -160,16 +164,21 @@ class Fast:
         return found
 
     async def _reader(self, here: Site, scope: Scope) -> Reader:
-        """Who reads which collection. Raises NotFound, Unauthorized."""
+        """Who reads which collection, by the rolls alone. Raises NotFound, Unauthorized.
+
+        What is wrong is asked for in the database on the whole way alone, which counts it.
+        """
+        if not (here.keyring.is_true() and here.shelves.is_true()):
+            async with here.pool.connection() as conn:
+                await here.keyring.renew(conn)
+                await here.shelves.renew(conn)
         roster, proof = here.follower.roster, access.proof_in(scope)
-        asking = here.visitor if proof is None else await here.keyring.actor(proof)
+        asking = here.visitor if proof is None else here.keyring.known(proof)
         if asking is None:
             raise Unauthorized("Nothing tells who asks, or it is wrong.")
-        reference = scope["path"][len(self._before) : -len(self._behind)]
-        shelf = here.shelves.known(reference, asking)
+        shelf = here.shelves.known(scope["path"][len(self._before) : -len(self._behind)], asking)
         if shelf is None:
-            async with here.pool.connection() as conn:
-                shelf = await here.shelves.readable(conn, reference, asking)
+            raise NotFound("No such collection.")
         return roster, asking, shelf, tuple(audience.pk for audience in shelf.audiences)
 
     # -------------------------------------------------------------------------------------------------------- answers
@@ -193,12 +202,12 @@ class Fast:
         now = Stamp(follower.era, follower.put(meaning.audiences), follower.ended(meaning.audiences))
         found = here.pages.find(meaning.shelf, meaning.query, now)
         if found is None and after >= follower.floor:
-            found = self._recent(here, meaning, now, after, newest)
+            found = self._recent(here, meaning, after, newest)
         if found is not None:
             meaning.at, meaning.answer = follower.at, weakref.ref(found)
         return found
 
-    def _recent(self, here: Site, meaning: Meaning, now: Stamp, after: datetime, newest: datetime) -> Answer | None:
+    def _recent(self, here: Site, meaning: Meaning, after: datetime, newest: datetime) -> Answer | None:
         """A page of the newest rows, if that is all it takes."""
         query = meaning.query
         if query.ids is not None or not query.versions.only_last or not _is_ours(query.spec_versions):
@@ -206,28 +215,27 @@ class Fast:
         if self._placed_at is not here.follower.at:
             self._placed_at = here.follower.at
             self._placed.clear()
-        # Between two rows all cursors are one.
-        place = meaning.audiences, here.follower.places(meaning.audiences, after), query.types, query.limit
+        # Between two rows all cursors are one; the rest is what the page's `next` tells besides.
+        rest = meaning.shelf.pk, query.types, query.limit, query.spec_versions
+        place = rest, here.follower.places(meaning.audiences, after)
         placed = self._placed.get(place)
         if placed is not None:
             return placed
         rows = here.follower.after(meaning.audiences, after, query.types, query.limit + 1)
         if not rows:
             return _nothing(meaning.asking, min(after, newest))
-        if max(len(row.raw) for row in rows) > MAX_BYTES // query.limit:
+        raws = [row.raw for row in rows]
+        if max(map(len, raws)) > MAX_BYTES // query.limit:
             return None
         more = len(rows) > query.limit
         shown = tuple(rows[: query.limit])
-        found = None if more else self._increments.find(shown)
+        found = self._increments.find(shown, rest if more else None)
         if found is None:
-            page = Page([row.raw for row in shown], shown[0].date_added, shown[-1].date_added, more)
+            page = Page(raws[: query.limit], shown[0].date_added, shown[-1].date_added, more)
             dates = shown[0].date_added, shown[-1].date_added
             response = wire.envelope(page, here.tokens.next(meaning.shelf.pk, query, page), dates)
             found = answer(response.raw_headers, bytes(response.body), served=served(page))
-            if more:
-                here.pages.keep(meaning.shelf, query, now, more, found)
-            else:
-                self._increments.keep(shown, found)
+            self._increments.keep(shown, rest if more else None, found)
         self._placed[place] = found
         return found
 
@@ -244,9 +252,9 @@ class Fast:
         finally:
             self._reading -= 1
 
-    async def _packed(self, here: Site, meaning: Meaning, found: Answer) -> Answer:
+    async def _packed(self, here: Site, found: Answer) -> Answer:
         if found.packed is None:
-            here.pages.pack(meaning.shelf, meaning.query, found, await _pack(found.headers, found.content))
+            here.pages.pack(found, await _pack(found.headers, found.content))
         return found.packed or found
 
 
@@ -293,6 +301,7 @@ class _Finish:
                 start, started = started, None
                 await self._finish(start, message, scope, send)
 
+        scope.setdefault("state", {})
         # HEAD is a GET whose body stays here (A-22).
         await self._whole({**scope, "method": "GET"}, receive, finishing)
 
@@ -304,7 +313,11 @@ class _Finish:
         whole = answer([*start["headers"]], content)
         if is_ready and self._tags and _has(self._tags, whole.tag):
             await _not_modified(whole).send(scope, send)
-        elif is_ready and len(whole.content) >= _SHORT and _takes_gzip(self._encodings):
+            return
+        # Objects that leave are recorded, as those from memory are: neither HEAD nor 304 gives anything out.
+        if is_ready and scope["method"] == "GET" and "record" in scope["state"]:
+            scope["state"]["record"]()
+        if is_ready and len(whole.content) >= _SHORT and _takes_gzip(self._encodings):
             await (await _pack(whole.headers, whole.content)).send(scope, send)
         elif is_ready:
             await whole.send(scope, send)

@@ -47,6 +47,8 @@ class Answer:
     packed: "Answer | None" = None
     #: what a client that has it is told
     unchanged: "Answer | None" = None
+    #: does `Pages` count it among what it keeps?
+    counted: bool = False
 
     @property
     def size(self) -> int:
@@ -97,9 +99,8 @@ class Pages:
             return
         self._drop((shelf.pk, query))
         self._kept[shelf.pk, query] = stamp, full, kept
-        self._bytes += kept.size
-        while self._kept and self._bytes > MAX_BYTES:
-            self._drop(next(iter(self._kept)))
+        kept.counted = True
+        self._grow(kept.size)
 
     def find(self, shelf: Collection, query: Query, now: Stamp) -> Answer | None:
         """The answer to a query, if it is still true."""
@@ -113,34 +114,43 @@ class Pages:
         self._drop((shelf.pk, query))
         return None
 
-    def pack(self, shelf: Collection, query: Query, kept: Answer, packed: Answer) -> None:
-        """Keep the gzip form with the answer; several may have made it at once."""
+    def pack(self, kept: Answer, packed: Answer) -> None:
+        """Keep the gzip form with the answer, whatever query led to it; several may have made it at once."""
         if kept.packed is not None:
             return
         kept.packed = packed
-        if (shelf.pk, query) in self._kept and self._kept[shelf.pk, query][2] is kept:
-            self._bytes += len(packed.content)
+        if kept.counted:
+            self._grow(len(packed.content))
+
+    def _grow(self, size: int) -> None:
+        self._bytes += size
+        while self._kept and self._bytes > MAX_BYTES:
+            self._drop(next(iter(self._kept)))
 
     def _drop(self, key: tuple[int, Query]) -> None:
         found = self._kept.pop(key, None)
         if found:
             self._bytes -= found[2].size
+            found[2].counted = False
 
 
 class Increments:
-    """Answers by the newest rows that they hold: the same bytes for all members who have seen what came before."""
+    """Answers by the newest rows that they hold: the same bytes for all members who have seen what came before.
+
+    They have a place of their own: where each reader begins at another row, they would drive out pages that are dear.
+    """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[Recent, ...], Answer] = OrderedDict()
+        self._kept: OrderedDict[tuple[object, ...], Answer] = OrderedDict()
         self._bytes = 0
 
-    def find(self, rows: tuple[Recent, ...]) -> Answer | None:
-        """The answer that holds exactly these rows, and the word that no more follow."""
-        return self._kept.get(rows)
+    def find(self, rows: tuple[Recent, ...], next: object) -> Answer | None:
+        """The answer that holds exactly these rows; `next` is all that its token tells besides, None without one."""
+        return self._kept.get((rows, next))
 
-    def keep(self, rows: tuple[Recent, ...], made: Answer) -> None:
+    def keep(self, rows: tuple[Recent, ...], next: object, made: Answer) -> None:
         """Keep an answer; the oldest go, for nobody asks for what was new a second ago."""
-        self._kept[rows] = made
+        self._kept[rows, next] = made
         self._bytes += _bound(made)
         while self._bytes > MAX_BYTES // 4:
             _, gone = self._kept.popitem(last=False)

@@ -1,5 +1,6 @@
 """What a request asks of a collection: its filters, and the `next` that carries them on (TAXII 2.1 §3.4, §5)."""
 
+import functools
 import hashlib
 import hmac
 import re
@@ -10,6 +11,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
 
 import orjson
 
@@ -19,6 +21,8 @@ from isac.store.objects import Manifest, Page, Query, Versions
 
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 100
+
+_Names: TypeAlias = tuple[str, ...] | None
 
 #: which filters count where (TAXII 2.1 §5); all others are ignored, since products add their own (§3.4, A-7)
 OF_VERSIONS = frozenset({"added_after", "limit", "next", "match[spec_version]"})
@@ -49,7 +53,8 @@ def read(query: bytes, known: frozenset[str]) -> Asked:
     if not query:
         return _NOTHING
     given: dict[str, str] = {}
-    for name, value in urllib.parse.parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+    for pair in query.decode("latin-1").split("&"):
+        name, _, value = map(_unquoted, pair.partition("="))
         if name not in known:
             continue
         if name in given:
@@ -67,6 +72,10 @@ def read(query: bytes, known: frozenset[str]) -> Asked:
         versions=_versions(versions) if versions else None,
         spec_versions=_once(_values(given, "match[spec_version]")),
     )
+
+
+def _unquoted(text: str) -> str:
+    return urllib.parse.unquote(text.replace("+", " ")) if "%" in text or "+" in text else text
 
 
 def _values(given: Mapping[str, str], name: str, form: Callable[[str], str] = str) -> tuple[str, ...] | None:
@@ -179,11 +188,10 @@ class Tokens:
         """What leads from this page to the one after it; None on the last page."""
         if not page.more or page.last is None:
             return None
-        wanted = query.versions
-        versions = [wanted.last, wanted.first, wanted.all, sorted(wanted.instants)]
-        filters = orjson.dumps([query.limit, query.ids, query.types, versions, query.spec_versions])
-        position = (page.last - _EPOCH) // _MICROSECOND
-        content = _HEAD.pack(_FORM, collection, position) + zlib.compress(filters, wbits=-15)
+        # Thousands of ids are not worth keeping; whatever else is asked for is asked for by many.
+        pack = _packed if query.ids is None else _packed.__wrapped__
+        filters = pack(query.limit, query.ids, query.types, query.versions, query.spec_versions)
+        content = _HEAD.pack(_FORM, collection, (page.last - _EPOCH) // _MICROSECOND) + filters
         tag = hmac.digest(self._seal, content, "sha256")[:_TAG]
         return urlsafe_b64encode(tag + self._hidden(tag, content)).rstrip(b"=").decode()
 
@@ -213,6 +221,12 @@ class Tokens:
         """The content under the tag's key stream, SHAKE-256 with a secret prefix; the same again makes it plain."""
         stream = hashlib.shake_256(self._cipher + tag).digest(len(content))
         return (int.from_bytes(content) ^ int.from_bytes(stream)).to_bytes(len(content))
+
+
+@functools.lru_cache(maxsize=256)
+def _packed(limit: int, ids: _Names, types: _Names, wanted: Versions, spec_versions: _Names) -> bytes:
+    versions = [wanted.last, wanted.first, wanted.all, sorted(wanted.instants)]
+    return zlib.compress(orjson.dumps([limit, ids, types, versions, spec_versions]), wbits=-15)
 
 
 def _not_ours() -> BadRequest:

@@ -106,13 +106,15 @@ async def get_manifest(anyone: Anyone, collection: str, asked: ObjectsQuery, db:
 
 
 @root.get("/collections/{collection}/objects/")
-async def get_objects(anyone: Anyone, collection: str, asked: ObjectsQuery, db: ReadDb, here: Here) -> Response:
+async def get_objects(
+    anyone: Anyone, collection: str, asked: ObjectsQuery, db: ReadDb, here: Here, request: Request
+) -> Response:
     """Get Objects (TAXII 2.1 §5.4). Empty envelope when nothing matches; 404 for what is not the caller's."""
     shelf = await _readable(db, collection, anyone, here)
     query = here.tokens.query(asked, shelf.pk)
     found = await objects_answer(here, db, anyone, shelf, query)
     if found.served:
-        _record(here, anyone, shelf, query, found.served)
+        _record(request, here, anyone, shelf, query, found.served)
     response = Response(found.content)
     response.raw_headers = found.headers
     return response
@@ -151,7 +153,7 @@ async def add_objects(member: Member, collection: str, request: Request, here: H
 
 @root.get("/collections/{collection}/objects/{stix_id}/")
 async def get_object(
-    anyone: Anyone, collection: str, stix_id: str, asked: ObjectQuery, db: ReadDb, here: Here
+    anyone: Anyone, collection: str, stix_id: str, asked: ObjectQuery, db: ReadDb, here: Here, request: Request
 ) -> Response:
     """Get an Object (TAXII 2.1 §5.6). Empty envelope when filters exclude all versions; 404 when it is not there."""
     shelf = await _readable(db, collection, anyone, here)
@@ -160,7 +162,7 @@ async def get_object(
     if not page.objects and not await objects.exists(db, shelf, stix_id.lower()):
         raise NotFound("No such object.")
     if given := served(page):
-        _record(here, anyone, shelf, query, given)
+        _record(request, here, anyone, shelf, query, given)
     return wire.envelope(page, here.tokens.next(shelf.pk, query, page), dates, tagged=not query.versions.first)
 
 
@@ -215,11 +217,11 @@ async def _versions(stix_id: str, db: Connection, shelf: Collection, query: Quer
     return await objects.versions(db, shelf, stix_id, query)
 
 
-def _record(here: Site, asking: Actor, shelf: Collection, query: Query, given: Served) -> None:
-    """Note what is given out. Raises Busy where that cannot be noted any more."""
+def _record(request: Request, here: Site, asking: Actor, shelf: Collection, query: Query, given: Served) -> None:
+    """Note what is given out, once it leaves (see `fast`). Raises Busy where that cannot be noted any more."""
     if here.polls.is_behind():
         raise Busy("What is given out cannot be recorded at the moment. Try again in a few seconds.")
-    here.polls.add(asking, shelf, query, given)
+    request.state.record = functools.partial(here.polls.add, asking, shelf, query, given)
 
 
 def _only(stix_id: str, query: Query) -> Query:

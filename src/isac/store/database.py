@@ -18,6 +18,8 @@ from isac.errors import Surroundings
 
 #: the production API root: its tables, its sequence, its lock; also its last path part
 SCHEMA = "elections"
+#: the schema of the jobs that are done by themselves
+JOBS = "isac_jobs"
 
 # Every read walks an index in its order and stops at its limit. Right after a load PostgreSQL has no statistics yet
 # and would rather read and sort a whole collection for each page: 14,392 buffers instead of 149.
@@ -33,10 +35,10 @@ Away = psycopg.OperationalError
 OWNER, APP = "isac_owner", "isac_app"
 
 
-def conninfo(url: str, role: str | None = APP) -> str:
-    """The URL with everything said that libpq would else take from the environment, in a role and the root's schema."""
+def conninfo(url: str, role: str | None = APP, schema: str = SCHEMA) -> str:
+    """The URL with everything said that libpq would else take from the environment, in a role and a schema."""
     given = conninfo_to_dict(url)
-    options = [str(given.get("options") or ""), f"-c search_path={SCHEMA}", "-c timezone=UTC"]
+    options = [str(given.get("options") or ""), f"-c search_path={schema}", "-c timezone=UTC"]
     if role:
         options.append(f"-c role={role}")
     if role == APP:

@@ -9,8 +9,11 @@ import contextlib
 import itertools
 import logging
 import multiprocessing
-from bisect import bisect_right
-from collections.abc import AsyncIterator, Iterable, Sequence
+import operator
+import os
+import socket
+from bisect import bisect_left, bisect_right
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -41,17 +44,20 @@ _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
 @dataclass(slots=True, eq=False)
 class Recent:
-    """A row of the log that was live when it came; there is one for each."""
+    """A live row of the log; there is one for each."""
 
+    seq: int
     date_added: datetime
     type: str
     raw: bytes
-    live: bool = True
+
+
+_SEQ = operator.attrgetter("seq")
 
 
 @dataclass(slots=True)
 class Shelf:
-    """One audience: its rows in memory, ascending by date, and what was seen of it."""
+    """One audience: its live rows in memory, ascending by date, and what was seen of it."""
 
     dates: list[datetime] = field(default_factory=list)
     rows: list[Recent] = field(default_factory=list)
@@ -99,8 +105,8 @@ class Follower:
         self._common: asyncio.Future[None] | None = None
         self._looking = asyncio.Lock()
         self._shelves: dict[int, Shelf] = {}
-        self._by_seq: dict[int, Recent] = {}
-        self._bytes = 0
+        #: of all shelves
+        self._rows = self._bytes = 0
         self._looked = float("-inf")
         self._clock = asyncio.get_running_loop().time
         #: a second, and the entries read in it
@@ -156,6 +162,7 @@ class Follower:
         for _ in range(2):  # the look that is under way may have begun too early
             if self._common is None or self._common.done():
                 self._common = asyncio.ensure_future(self.look())
+                self._common.add_done_callback(_is_known)
             await asyncio.wait({self._common}, timeout=STALE)
             if self.is_fresh():
                 return True
@@ -190,11 +197,16 @@ class Follower:
         found: list[Recent] = []
         for audience in audiences:
             shelf = self._shelves.get(audience, _EMPTY)
-            places = range(bisect_right(shelf.dates, date), len(shelf.rows))
-            wanted = (row for row in map(shelf.rows.__getitem__, places) if row.live)
-            found += itertools.islice((row for row in wanted if types is None or row.type in types), most)
-        found.sort(key=lambda row: row.date_added)
-        return found[:most]
+            place = bisect_right(shelf.dates, date)
+            if types is None:
+                found += shelf.rows[place : place + most]
+            else:
+                rows = map(shelf.rows.__getitem__, range(place, len(shelf.rows)))
+                found += itertools.islice((row for row in rows if row.type in types), most)
+        # Each audience's are in order already; numbers are compared much faster than dates, and have the same order.
+        found.sort(key=_SEQ)
+        del found[most:]
+        return found
 
     # ---------------------------------------------------------------------------------------------------------- looks
 
@@ -204,14 +216,16 @@ class Follower:
             if self._conn is None:
                 self._conn = await database.connect(self._url)
             looking = asyncio.ensure_future(self._look(self._conn))
-            done, _ = await asyncio.wait({looking}, timeout=_PATIENCE)
-            if not done:
-                # Whoever is silent would not answer a goodbye either.
-                self._conn.pgconn.finish()
-                looking.cancel()
-            if not done or looking.exception():
-                await self._hang_up()
-            if not done:
+            try:
+                await asyncio.wait({looking}, timeout=_PATIENCE)
+            finally:
+                # It is silent, or nobody waits any more. It has to end here: two looks would keep the same rows twice.
+                if is_late := not looking.done():
+                    _cut(self._conn)
+                    await asyncio.wait({looking})
+                if looking.exception() or is_late:
+                    await self._hang_up()
+            if is_late:
                 raise Away("the database is silent")
             looking.result()
 
@@ -238,43 +252,51 @@ class Follower:
             self._written.went_back(seq)
         self.era += 1
         self.horizon = self.floor = date
-        self._by_seq, self._bytes = {}, 0
+        self._rows = self._bytes = 0
         self._shelves = {audience: Shelf(newest=latest) for audience, latest in newest}
 
     async def _read(self, conn: Connection, seen: int, seq: int, date: datetime) -> None:
         """What happened between two entries. Later ends count when their turn comes: a view never changes."""
-        between = {"seen": seen, "seq": seq}
-        ends = await fetch(conn, _ENDS, between)
-        unsure = {audience for _, audience, is_shut in ends if is_shut}
+        between = {"seen": seen, "seq": seq, "most": MAX_BYTES}
         second = int(self._clock())
         self._lately = (second, (self._lately[1] if self._lately[0] == second else 0) + seq - seen)
-        is_import = self._lately[1] > _IMPORT
-        imported, rows = [], []
-        if is_import:
-            imported = await fetch(conn, _IMPORTED, between)
-            unsure |= {audience for audience, _ in imported}
-        else:
-            async with conn.cursor(binary=True) as cursor:
-                await cursor.execute(_PUT, between)
-                rows = await cursor.fetchall()
-        newest = await self._newest(conn, list(unsure))
+        if self._lately[1] > _IMPORT:
+            await self._pass_over(conn, between, date)
+            return
+        async with conn.cursor(binary=True) as cursor:
+            await cursor.execute(_PUT, between)
+            rows = await cursor.fetchall()
+        if rows and rows[0][-1] is None:
+            await self._pass_over(conn, between, date)
+            return
+        ends = await fetch(conn, _ENDS, between)
+        newest = await self._newest(conn, {audience for _, audience, is_shut in ends if is_shut})
         # From here on nothing is awaited.
         for number, audience, _ in ends:
             self._shelf(audience).ended = seq
-            gone = self._by_seq.pop(number, None)
-            if gone:
-                gone.live = False
-        for audience, put in imported:
-            self._shelf(audience).put = put
+            self._drop(number, audience)
         for row in rows:
             self._keep(*row)
         for audience, latest in newest:
             self._shelf(audience).newest = latest
-        if is_import:
-            self._forget(date)
-        elif len(self._by_seq) > MAX_ROWS or self._bytes > MAX_BYTES:
+        while self._rows > MAX_ROWS or self._bytes > MAX_BYTES:
             dates = sorted(each for shelf in self._shelves.values() for each in shelf.dates)
             self._forget(dates[len(dates) // 2])
+
+    async def _pass_over(self, conn: Connection, between: Mapping[str, int], date: datetime) -> None:
+        """Too much happened, in entries or in bytes: nothing of it is kept, and nothing from before."""
+        ended = await fetch(conn, _ENDED, between)
+        put = await fetch(conn, _PASSED_OVER, between)
+        unsure = {audience for audience, is_shut in ended if is_shut} | {audience for audience, _ in put}
+        newest = await self._newest(conn, unsure)
+        # From here on nothing is awaited.
+        for audience, _ in ended:
+            self._shelf(audience).ended = between["seq"]
+        for audience, last in put:
+            self._shelf(audience).put = last
+        for audience, latest in newest:
+            self._shelf(audience).newest = latest
+        self._forget(date)
 
     def _keep(self, seq: int, date: datetime, audience: int, kind: str, live: bool, shut: bool, raw: bytes) -> None:
         shelf = self._shelf(audience)
@@ -282,26 +304,34 @@ class Follower:
         if not shut:
             shelf.newest = date
         if live:
-            row = self._by_seq[seq] = Recent(date, kind, raw)
             shelf.dates.append(date)
-            shelf.rows.append(row)
+            shelf.rows.append(Recent(seq, date, kind, raw))
+            self._rows += 1
             self._bytes += len(raw)
+
+    def _drop(self, seq: int, audience: int) -> None:
+        """Drop a row, if it is here."""
+        shelf = self._shelf(audience)
+        place = bisect_left(shelf.rows, seq, key=_SEQ)
+        if place < len(shelf.rows) and shelf.rows[place].seq == seq:
+            self._rows -= 1
+            self._bytes -= len(shelf.rows[place].raw)
+            del shelf.dates[place], shelf.rows[place]
 
     def _shelf(self, audience: int) -> Shelf:
         return self._shelves.setdefault(audience, Shelf())
 
-    async def _newest(self, conn: Connection, audiences: Sequence[int]) -> list[tuple[Any, ...]]:
-        return await fetch(conn, _NEWEST, (audiences,)) if audiences else []
+    async def _newest(self, conn: Connection, audiences: Collection[int]) -> list[tuple[Any, ...]]:
+        return await fetch(conn, _NEWEST, (list(audiences),)) if audiences else []
 
     def _forget(self, until: datetime) -> None:
         """Drop the rows up to this date."""
         self.floor = max(self.floor, until)
-        self._bytes = 0
         for shelf in self._shelves.values():
             gone = bisect_right(shelf.dates, self.floor)
+            self._rows -= gone
+            self._bytes -= sum(len(row.raw) for row in shelf.rows[:gone])
             del shelf.dates[:gone], shelf.rows[:gone]
-            self._bytes += sum(len(row.raw) for row in shelf.rows)
-        self._by_seq = {seq: row for seq, row in self._by_seq.items() if row.date_added > self.floor}
 
     # ------------------------------------------------------------------------------------------------------ following
 
@@ -341,9 +371,27 @@ SELECT seq, audience, shut_seq IS NOT NULL AND shut_seq <= %(seq)s
   FROM log WHERE ended_seq > %(seen)s AND ended_seq <= %(seq)s
 UNION ALL
 SELECT seq, audience, true FROM log WHERE shut_seq > %(seen)s AND shut_seq <= %(seq)s"""
-_IMPORTED = """
+_ENDED = f"SELECT audience, bool_or(is_shut) FROM ({_ENDS}) AS gone (seq, audience, is_shut) GROUP BY audience"  # noqa: S608
+_PASSED_OVER = """
 SELECT audience, max(seq) FROM log WHERE seq > %(seen)s AND seq <= %(seq)s GROUP BY audience"""
+# How long an object is, is known without reading it; they are read where all of them fit.
 _PUT = """
 SELECT seq, date_added, audience, type, ended_seq IS NULL OR ended_seq > %(seq)s,
-       shut_seq IS NOT NULL AND shut_seq <= %(seq)s, raw
+       shut_seq IS NOT NULL AND shut_seq <= %(seq)s,
+       CASE WHEN sum(octet_length(raw)) OVER () <= %(most)s THEN raw END
   FROM log WHERE seq > %(seen)s AND seq <= %(seq)s ORDER BY seq"""
+
+
+def _cut(conn: Connection) -> None:
+    """Cut a line as if the other end had hung up: whoever waits for its answer learns it at once.
+
+    (To close it would leave the loop watching a number that another line may get.)
+    """
+    with contextlib.suppress(OSError, Away), socket.socket(fileno=os.dup(conn.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
+
+
+def _is_known(look: asyncio.Future[None]) -> None:
+    """Nobody may be waiting any more when a look fails; asyncio would complain that nobody asked why."""
+    if not look.cancelled():
+        look.exception()

@@ -76,6 +76,11 @@ class NewKey:
 # ---------------------------------------------------------------------------------------------- who asks, what he sees
 
 
+def may_be_proof(proof: str | Fingerprint) -> bool:
+    """Has it the form of what proves a key?"""
+    return bool(proof.sha256 if isinstance(proof, Fingerprint) else _SECRET.fullmatch(proof))
+
+
 async def actor(conn: Connection, proof: str | Fingerprint) -> Actor | None:
     """The actor that this secret or client certificate stands for; None for an unknown or revoked one.
 

@@ -4,6 +4,8 @@ A module of its own, since Alembic and SQLAlchemy take longer to load than most 
 """
 
 import contextlib
+import importlib.metadata
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -11,12 +13,13 @@ import sqlalchemy
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from procrastinate.schema import SchemaManager
 from psycopg import sql
 
 from isac.errors import Surroundings
 from isac.package_data import package_data
 from isac.store import tables
-from isac.store.database import APP, OWNER, SCHEMA, conninfo, explained
+from isac.store.database import APP, JOBS, OWNER, SCHEMA, conninfo, explained
 
 
 def migrate(url: str) -> None:
@@ -33,6 +36,8 @@ def migrate(url: str) -> None:
                 command.upgrade(_alembic(connection), "head")
         finally:
             engine.dispose()
+        with psycopg.connect(conninfo(url, OWNER, JOBS)) as conn:
+            _lay_jobs(conn)
     except (psycopg.Error, sqlalchemy.exc.DBAPIError) as error:
         raise Surroundings(f"The database cannot be migrated: {str(error).strip().splitlines()[0]}") from error
 
@@ -51,6 +56,29 @@ def require_migrated(url: str) -> None:
         raise Surroundings("The database's tables are not those of this program's version. Run: isac migrate")
 
 
+def _lay_jobs(conn: psycopg.Connection[tuple[Any, ...]]) -> None:
+    """The job library's own tables, which it brings along, at its version; that stands in the schema's comment."""
+    conn.execute("SELECT pg_advisory_xact_lock(%s::regnamespace::oid::bigint)", (JOBS,))
+    said = conn.execute("SELECT obj_description(%s::regnamespace)", (JOBS,)).fetchone()
+    there, newest = said[0] if said else None, importlib.metadata.version("procrastinate")
+    if there == newest:
+        return
+    if there is None:
+        conn.execute(SchemaManager.get_schema())
+    else:
+        for file in sorted(Path(SchemaManager.get_migrations_path()).glob("*.sql")):
+            if _numbers(there) < _numbers(file.name.partition("_")[0]) <= _numbers(newest):
+                conn.execute(file.read_bytes())
+    schema, app = sql.Identifier(JOBS), sql.Identifier(APP)
+    for kind in ("TABLES", "SEQUENCES"):
+        conn.execute(sql.SQL("GRANT ALL ON ALL {} IN SCHEMA {} TO {}").format(sql.SQL(kind), schema, app))
+    conn.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(schema, newest))
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in version.split(".")]
+
+
 def _prepare(conn: psycopg.Connection[tuple[Any, ...]]) -> None:
     for role in (OWNER, APP):
         if not conn.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
@@ -58,10 +86,11 @@ def _prepare(conn: psycopg.Connection[tuple[Any, ...]]) -> None:
             with contextlib.suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
                 conn.execute(sql.SQL("CREATE ROLE {} NOLOGIN NOSUPERUSER NOBYPASSRLS").format(sql.Identifier(role)))
                 conn.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(role)))
-    schema = sql.Identifier(SCHEMA)
-    if not conn.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (SCHEMA,)).fetchone():
-        conn.execute(sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}").format(schema, sql.Identifier(OWNER)))
-        conn.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, sql.Identifier(APP)))
+    for name in (SCHEMA, JOBS):
+        schema = sql.Identifier(name)
+        if not conn.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (name,)).fetchone():
+            conn.execute(sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}").format(schema, sql.Identifier(OWNER)))
+            conn.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, sql.Identifier(APP)))
 
 
 def _engine(url: str) -> sqlalchemy.Engine:

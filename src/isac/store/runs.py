@@ -17,7 +17,7 @@ from isac.store.facts import fetch
 
 #: taken in; kept, but not given on, as its terms forbid; the same as before; not taken: somebody has to look; failed
 Outcome = Literal["running", "taken", "kept", "unchanged", "suspect", "failed"]
-GOOD = ("taken", "kept", "unchanged")
+GOOD: tuple[Outcome, ...] = ("taken", "kept", "unchanged")
 
 _CUT_OFF = "It was cut off, and the next one goes on from where the last good one was."
 

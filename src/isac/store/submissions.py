@@ -6,7 +6,7 @@ operator reads, and a feed brings the same each hour.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -213,6 +213,17 @@ async def held(conn: Connection, limit: int, after: int = 0) -> list[tuple[int, 
         (after, limit),
     )
     return [(row[0], Held(*row[1:])) for row in rows]
+
+
+async def held_by_tlp(conn: Connection, stix_ids: Iterable[str], source: str) -> dict[str, bytes]:
+    """What waits since its TLP does not allow its audience: of each object the source's newest version, by its id."""
+    rows = await fetch(
+        conn,
+        """SELECT DISTINCT ON (h.stix_id) h.stix_id, h.raw FROM held h JOIN submissions s ON s.pk = h.submission
+           WHERE h.stix_id = ANY(%s) AND h.rule = 'tlp' AND s.source = %s ORDER BY h.stix_id, h.held_at DESC""",
+        (list(stix_ids), source),
+    )
+    return dict(rows)
 
 
 async def held_reasons(conn: Connection) -> list[tuple[str, int]]:

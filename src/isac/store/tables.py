@@ -323,6 +323,8 @@ held = Table(
     _must("held_at", _WHEN),
     _must("raw", LargeBinary),
     UniqueConstraint("audience", "digest"),
+    # a list that is handed in again asks for each of its values
+    Index("held_tlp", "stix_id", postgresql_where=text("rule = 'tlp'")),
 )
 
 pendings = Table(

@@ -1,0 +1,50 @@
+"""A process beside the server's, which ends with it, whatever ends it."""
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+
+log = logging.getLogger(__name__)
+
+#: seconds between looks whether it lives, and before it is started anew
+_LOOK, _PAUSE = 0.2, 2.0
+
+
+@contextlib.contextmanager
+def beside(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[None]:
+    """A child for as long as the context lasts, started anew when it ends. It ends with its standard input, so also
+    where we are killed.
+    """
+    over = threading.Event()
+
+    def keep() -> None:
+        while not over.is_set():
+            with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as child:
+                while child.poll() is None and not over.wait(_LOOK):
+                    pass
+            if not over.wait(_PAUSE):
+                log.warning("child ended", extra={"command": command[-2:], "code": child.returncode})
+
+    keeper = threading.Thread(target=keep)
+    keeper.start()
+    try:
+        yield
+    finally:
+        over.set()
+        keeper.join()
+
+
+def end_with_input() -> None:
+    """End, as SIGTERM ends us, when whoever started us closes our standard input or is no more."""
+
+    def wait() -> None:
+        # Not through Python's buffer, whose lock a thread would hold when the program ends.
+        while os.read(0, 1024):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -1,0 +1,208 @@
+"""Commands for the sources that we read: look at their definitions, run them, see how they are."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from isac import times
+from isac.cli.terminal import bar, err, out, with_database
+from isac.config import secret, settings
+from isac.errors import Invalid, NotFound
+from isac.package_data import package_data
+from isac.store.database import Pool
+
+if TYPE_CHECKING:
+    from isac.ingest.feeds import Feed
+    from isac.ingest.health import Health
+    from isac.ingest.sources import Around
+
+feeds_app = typer.Typer(no_args_is_help=True, help="The sources that are read by themselves.")
+
+_SHOWN = 5
+
+
+def folder() -> Path:
+    """Where the definitions lie."""
+    named = settings().feeds
+    return Path(named) if named else package_data("feeds")
+
+
+def around(definitions: Path) -> "Around":
+    """What runs are given. Raises Invalid for a setting that cannot be."""
+    from isac.ingest.fetching import Outbound, networks
+    from isac.ingest.sources import Around
+
+    wanted = settings()
+    authorities = Path(wanted.outbound_ca) if wanted.outbound_ca else None
+    outbound = Outbound(networks(wanted.outbound_allow), wanted.outbound_proxy or None, authorities)
+    return Around(definitions, outbound, secret)
+
+
+def feed_named(name: str) -> "Feed":
+    """A feed by its name or its file."""
+    from isac.ingest import feeds
+
+    if name.endswith(".toml"):
+        return feeds.load(Path(name))
+    known = {feed.name: feed for feed in feeds.load_all(folder())}
+    if name not in known:
+        raise NotFound(f"There is no feed {name!r}; there are {', '.join(known)}.")
+    return known[name]
+
+
+@feeds_app.command("check")
+def check(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE...]", help="Definitions; all without it.")
+    ] = None,
+    reading: Annotated[
+        Path | None, typer.Option("--reading", help="A file of the source: show what the definition makes of it.")
+    ] = None,
+) -> None:
+    """Look at definitions, explain each mistake, and say what a feed will do. Nothing is fetched or stored.
+
+    Example: isac feeds check feeds/county-list.toml --reading list.csv
+    """
+    from isac.ingest import feeds
+
+    wrong = False
+    given = files or sorted(folder().glob("*.toml"))
+    if reading is not None and len(given) != 1:
+        raise Invalid("--reading goes with one definition.")
+    for file in given:
+        try:
+            feed = feeds.load(file)
+        except Invalid as error:
+            err.print(error.detail)
+            wrong = True
+            continue
+        out.print(f"{file}: {feed.name}, {_summary(feed)}")
+        for line in _remarks(feed):
+            out.print(f"  {line}")
+        if reading is not None:
+            wrong = not _show(feed, reading) or wrong
+    raise typer.Exit(1 if wrong else 0)
+
+
+def _summary(feed: "Feed") -> str:
+    from isac.ingest.health import spoken
+
+    often = f"every {spoken(feed.every)}" if feed.every else "when somebody runs it"
+    return f"{feed.format} from {feed.url or feed.path}, read {often}, for {feed.audience}, TLP:{feed.tlp.name}"
+
+
+def _remarks(feed: "Feed") -> Iterator[str]:
+    if not feed.redistribute:
+        yield "Its terms forbid to give it on (redistribute = false): it is kept, and no member gets it."
+    if feed.auth_env and not secret(feed.auth_env):
+        yield f"The variable {feed.auth_env} is not set here; without the key it cannot be fetched."
+    if feed.sample:
+        yield "It is a sample: documentation addresses are taken."
+
+
+def _show(feed: "Feed", file: Path) -> bool:
+    """The first values, and what cannot be read; False if it cannot be read at all."""
+    from isac.formats.found import Found, Unreadable
+    from isac.ingest.fetching import unpacked
+
+    try:
+        read = feed.read(unpacked(file.read_bytes()))
+        entries = list(read)
+    except OSError as error:
+        raise Invalid(f"{file}: cannot be read ({error.strerror}).") from error
+    except Invalid as error:
+        err.print(f"{file}: {error.detail}")
+        return False
+    problems = [entry for entry in entries if isinstance(entry, Unreadable)]
+    out.print(f"  {file}: {len(entries) - len(problems):,} entries, and {len(problems):,} that cannot be read.")
+    for entry in [entry for entry in entries if isinstance(entry, Found)][:_SHOWN]:
+        out.print(f"    {entry.observable.kind} {entry.observable.value}")
+    for problem in problems[:_SHOWN]:
+        out.print(f"    line {problem.line}: {problem.text}: {problem.reason}")
+    return True
+
+
+@feeds_app.command("list")
+def list_feeds() -> None:
+    """List the feeds that are defined, with where they are read and for whom.
+
+    Example: isac feeds list
+    """
+    from isac.ingest import feeds
+
+    table = Table("feed", "format", "from", "every", "for", "TLP", "given on", box=None)
+    for feed in feeds.load_all(folder()):
+        every = _summary(feed).partition(", read ")[2].partition(", ")[0]
+        cells = (feed.name, feed.format, feed.url or feed.path or "", every, feed.audience, feed.tlp.name)
+        table.add_row(*map(Text, cells), Text("yes" if feed.redistribute else "no"))
+    out.print(table)
+
+
+@feeds_app.command("run")
+def run_feed(
+    name: Annotated[str, typer.Argument(help="The feed's name, or its TOML file.")],
+    anyway: Annotated[bool, typer.Option("--anyway", help="Take it in though it looks unusual.")] = False,
+) -> None:
+    """Read a feed now, whether it is due or not. Exit code 1 if something is wrong with it.
+
+    Example: isac feeds run urlhaus
+    """
+    from isac.ingest import sources
+
+    feed = feed_named(name)
+    beside = around(Path(name).parent if name.endswith(".toml") else folder())
+
+    async def work(pool: Pool) -> None:
+        with bar(feed.name) as (_, progress):
+            brought, counts = await sources.run(pool, feed, beside, anyway=anyway, progress=progress)
+        words = {"taken": "taken in", "kept": "kept, and not given on", "unchanged": "nothing is new"}
+        out.print(
+            f"{feed.name}: {words.get(brought.outcome, brought.outcome)}; accepted {counts.accepted}, "
+            f"held {counts.held}, refused {counts.refused + (brought.unreadable or 0)}, repeated {counts.repeated}"
+        )
+        if brought.problem:
+            err.print(brought.problem)
+        if brought.problem or brought.outcome not in words:
+            raise typer.Exit(1)
+
+    with_database(work)
+
+
+@feeds_app.command("status")
+def status() -> None:
+    """Show how each feed is: when it was read, what came, and what is wrong. Exit code 1 if something is.
+
+    Example: isac feeds status
+    """
+    from isac.ingest import feeds, health
+
+    async def work(pool: Pool) -> "list[Health]":
+        async with pool.connection() as conn:
+            return [await health.of(conn, feed, times.now()) for feed in feeds.load_all(folder())]
+
+    states = with_database(work)
+    table = Table("feed", "read", "outcome", "something new", "entries", "alarm", box=None)
+    for each in states:
+        last, new = each.last, each.last_new
+        table.add_row(
+            Text(each.feed.name),
+            Text(_when(last.started_at if last else None)),
+            Text(last.outcome if last else ""),
+            Text(_when(new.started_at if new else None)),
+            Text(f"{new.listed:,}" if new and new.listed is not None else ""),
+            Text(", ".join(alarm.kind for alarm in each.alarms)),
+        )
+    out.print(table)
+    for each in states:
+        for alarm in each.alarms:
+            out.print(f"{each.feed.name}: {alarm.words}")
+    raise typer.Exit(1 if any(each.alarms for each in states) else 0)
+
+
+def _when(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M}" if at else "never"

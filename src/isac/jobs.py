@@ -1,0 +1,145 @@
+"""What is done by itself: feeds are read when they are due, what is no longer valid ends, old payloads go.
+
+procrastinate keeps the jobs in PostgreSQL, in a schema of its own: one run of a feed at a time, more tries with growing
+pauses, and what a killed worker left is done by the next.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import procrastinate
+from procrastinate.exceptions import AlreadyEnqueued
+
+from isac import times
+from isac.ingest import feeds, sources
+from isac.ingest.feeds import Feed
+from isac.ingest.sources import Around
+from isac.store import archive, database, log, runs
+from isac.store.database import Pool
+from isac.store.facts import By
+
+_ACTOR = "jobs"
+_MINUTELY, _NIGHTLY = "* * * * *", "17 3 * * *"
+#: seconds between looks for jobs, where a wake-up was missed
+_POLLING = 1.0
+#: seconds between a worker's signs of life, and that a run under way gets when it is told to stop
+_BEAT, _GRACE = 5.0, 20.0
+#: feeds that are read at the same time
+_AT_ONCE = 4
+# 5, 25 and 125 seconds later; then it waits for its turn.
+_AGAIN = procrastinate.RetryStrategy(max_attempts=3, exponential_wait=5)
+_logger = logging.getLogger(__name__)
+
+
+class RunFailed(Exception):
+    """A feed could not be read, so it is tried again soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What jobs work with."""
+
+    pool: Pool
+    around: Around
+    #: how long a payload is kept; None: for ever
+    retention: timedelta | None
+
+
+async def work(url: str, around: Around, retention: timedelta | None) -> None:
+    """Do jobs until SIGINT or SIGTERM; a run that is under way is finished first, for a while."""
+    async with database.pool(url, size=2 * _AT_ONCE + 2) as pool:
+        app = jobs(url, Work(pool, around, retention))
+        async with app.open_async():
+            await _again(app)
+            await _due(app, Work(pool, around, retention))
+            await app.run_worker_async(
+                concurrency=_AT_ONCE,
+                fetch_job_polling_interval=_POLLING,
+                update_heartbeat_interval=_BEAT,
+                stalled_worker_timeout=3 * _BEAT,
+                shutdown_graceful_timeout=_GRACE,
+                delete_jobs="always",
+            )
+
+
+def jobs(url: str, at: Work) -> procrastinate.App:
+    """Every job: its name, its schedule, and a line that calls the room that does it."""
+    connector = procrastinate.PsycopgConnector(
+        conninfo=database.conninfo(url, schema=database.JOBS), min_size=1, max_size=_AT_ONCE + 2
+    )
+    app = procrastinate.App(connector=connector, periodic_defaults={"max_delay": 60})
+
+    @app.periodic(cron=_MINUTELY)
+    @app.task(name="due", queueing_lock="due")
+    async def due(timestamp: int) -> None:
+        await _due(app, at)
+
+    @app.task(name="read", retry=_AGAIN)
+    async def read(feed: str) -> None:
+        await _read(at, feed)
+
+    @app.periodic(cron=_MINUTELY)
+    @app.task(name="expire", queueing_lock="expire")
+    async def expire(timestamp: int) -> None:
+        await _expire(at.pool)
+
+    @app.periodic(cron=_NIGHTLY)
+    @app.task(name="prune", queueing_lock="prune")
+    async def prune(timestamp: int) -> None:
+        await _prune(at)
+
+    @app.periodic(cron=_MINUTELY)
+    @app.task(name="again", queueing_lock="again")
+    async def again(timestamp: int) -> None:
+        await _again(app)
+
+    return app
+
+
+async def _again(app: procrastinate.App) -> None:
+    """What a worker that was killed had begun is done by another one."""
+    for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=3 * _BEAT):
+        _logger.warning("stalled job", extra={"job": job.task_name, "of": job.task_kwargs})
+        await app.job_manager.retry_job(job)
+
+
+async def _due(app: procrastinate.App, at: Work) -> None:
+    for feed in feeds.load_all(at.around.folder):
+        if feed.every is not None and await _is_due(at.pool, feed, feed.every):
+            try:
+                await app.configure_task(
+                    "read", lock=f"feed {feed.name}", queueing_lock=f"feed {feed.name}"
+                ).defer_async(feed=feed.name)
+            except AlreadyEnqueued:
+                continue
+
+
+async def _is_due(pool: Pool, feed: Feed, every: timedelta) -> bool:
+    async with pool.connection() as conn:
+        last = await runs.latest(conn, feed.name)
+    return not last or last[0].started_at + every <= times.now()
+
+
+async def _read(at: Work, name: str) -> None:
+    defined: Sequence[Feed] = [feed for feed in feeds.load_all(at.around.folder) if feed.name == name]
+    for feed in defined:
+        brought, _ = await sources.run(at.pool, feed, at.around)
+        if brought.outcome == "failed":
+            raise RunFailed(brought.problem)
+
+
+async def _expire(pool: Pool) -> None:
+    over = True
+    while over:
+        async with pool.connection() as conn, conn.transaction():
+            over = bool(await log.expire(conn, By(_ACTOR, times.now())))
+
+
+async def _prune(at: Work) -> None:
+    if at.retention is not None:
+        async with at.pool.connection() as conn:
+            gone = await archive.prune(conn, times.now() - at.retention)
+        if gone:
+            _logger.info("payloads pruned", extra={"count": gone})

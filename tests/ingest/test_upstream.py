@@ -1,0 +1,272 @@
+"""TAXII 2.1 collections as sources: every object once, whatever breaks on the way; taxii2-client is the oracle."""
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import orjson
+import psycopg
+import pytest
+from taxii2client.v21 import Collection, as_pages
+from tests.conftest import Person, Running, copied
+
+from isac import times
+from isac.ingest import fetching, sources
+from isac.ingest.feeds import Feed
+from isac.ingest.fetching import Outbound, networks
+from isac.ingest.sources import Around
+from isac.store import database
+from isac.store.database import Pool
+from isac.store.runs import Brought
+from isac.store.submissions import Counts
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+TAXII = "application/taxii+json;version=2.1"
+BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
+TERMS: dict[str, Any] = {"license": "CC0", "redistribute": True, "sample": True}
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "_PAUSE", 0.01)
+
+
+def indicator(number: int) -> dict[str, Any]:
+    at = times.stix(BEGIN + timedelta(seconds=number))
+    return {
+        "type": "indicator",
+        "spec_version": "2.1",
+        "id": f"indicator--{uuid.UUID(int=number, version=4)}",
+        "created": at,
+        "modified": at,
+        "valid_from": at,
+        "pattern": f"[domain-name:value = 'host-{number}.example']",
+        "pattern_type": "stix",
+    }
+
+
+class Upstream:
+    """A collection with 30 objects a page at most, three of one date each; what breaks a test says."""
+
+    def __init__(self, count: int) -> None:
+        self.objects = [(BEGIN + timedelta(seconds=n // 3), indicator(n)) for n in range(count)]
+        self.asked: list[str] = []
+        #: called with the number of the request; True drops the connection
+        self.breaks: Callable[[int], bool] = lambda _: False
+        self.tokens = True
+        self.dates = True
+        self.stuck = False
+        self.epoch = 0
+
+    def page(self, query: dict[str, str]) -> tuple[int, dict[str, Any], dict[str, str]]:
+        after = times.read(query["added_after"]) if "added_after" in query else None
+        there = [each for each in self.objects if after is None or each[0] > after]
+        begin = 0
+        if "next" in query:
+            epoch, _, place = query["next"].partition(".")
+            if int(epoch) != self.epoch:
+                return 400, {"title": "unknown next"}, {}
+            begin = int(place)
+        limit = min(30, int(query.get("limit", 30)))
+        some = there[begin : begin + limit]
+        more = len(there) > begin + limit
+        if self.stuck and some:
+            some, more = there[:limit], True
+        body: dict[str, Any] = {"objects": [each for _, each in some]} if some else {}
+        headers = {}
+        if more:
+            body["more"] = True
+            if self.tokens:
+                body["next"] = f"{self.epoch}.{0 if self.stuck else begin + limit}"
+        if some and self.dates:
+            headers = {
+                "X-TAXII-Date-Added-First": times.taxii(some[0][0]),
+                "X-TAXII-Date-Added-Last": times.taxii(some[-1][0]),
+            }
+        return 200, body, headers
+
+    @contextmanager
+    def serving(self) -> Iterator[str]:
+        """Its collection's address."""
+        upstream = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                upstream.asked.append(self.path)
+                if upstream.breaks(len(upstream.asked)):
+                    self.connection.close()
+                    return
+                query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
+                if self.path.endswith("/objects/") or "/objects/?" in self.path:
+                    status, body, headers = upstream.page(query)
+                else:
+                    status, headers = 200, {}
+                    body = {"id": "1", "title": "x", "can_read": True, "can_write": False, "media_types": [TAXII]}
+                content = orjson.dumps(body)
+                self.send_response(status)
+                for name, value in (headers | {"Content-Type": TAXII, "Content-Length": str(len(content))}).items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, format: str, *rest: Any) -> None:
+                """Tests are silent."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/root/collections/1/"
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+
+class Desk:
+    """Runs one feed, and looks at what is there."""
+
+    def __init__(self, pool: Pool, run: Run, folder: Path, url: str) -> None:
+        self.pool, self.run, self._url = pool, run, url
+        self.around = Around(folder, Outbound(allow=networks("127.0.0.1/32")), {"KEY": "Bearer x"}.get)
+
+    def read(self, url: str, **more: Any) -> tuple[Brought, Counts]:
+        feed = Feed(**{"name": "upstream", "url": url, "format": "taxii", **TERMS, **more})
+        done: tuple[Brought, Counts] = self.run(sources.run(self.pool, feed, self.around))
+        return done
+
+    def stored(self) -> list[str]:
+        with psycopg.connect(self._url, options="-c search_path=elections") as conn:
+            rows = conn.execute("SELECT stix_id FROM log JOIN objects o ON o.pk = object WHERE type = 'indicator'")
+            return sorted(row[0] for row in rows)
+
+
+@pytest.fixture
+def desk(pool: Pool, run: Run, tmp_path: Path, database_url: str) -> Desk:
+    return Desk(pool, run, tmp_path, database_url)
+
+
+@pytest.mark.parametrize("tokens", [True, False], ids=["next", "dates"])
+def test_a_collection_is_read_once(desk: Desk, tokens: bool) -> None:
+    upstream = Upstream(200)
+    upstream.tokens = tokens
+    if not tokens:  # what shares a date at a page's end would be lost to everybody
+        upstream.objects = [(BEGIN + timedelta(seconds=n), each) for n, (_, each) in enumerate(upstream.objects)]
+    with upstream.serving() as url:
+        assert desk.read(url)[1] == Counts(accepted=200)
+        upstream.objects += [(BEGIN + timedelta(hours=1), indicator(1000))]
+        assert desk.read(url)[1].accepted == 1
+        upstream.asked.clear()
+        assert desk.read(url)[1].repeated <= 1
+        assert desk.read(url)[0].outcome == "unchanged"
+        assert len(upstream.asked) == 2
+    assert len(desk.stored()) == 201
+
+
+def test_we_read_what_taxii2_client_reads(desk: Desk) -> None:
+    upstream = Upstream(100)
+    with upstream.serving() as url:
+        desk.read(url)
+        pages = as_pages(Collection(url).get_objects, per_request=30)
+        oracle = [each["id"] for page in pages for each in page.get("objects", [])]
+    assert desk.stored() == sorted(oracle)
+
+
+@pytest.mark.parametrize("at", range(2, 8))
+def test_a_sync_that_is_cut_off_goes_on(desk: Desk, at: int) -> None:
+    """The server dies for good in the middle and comes back with other tokens: every object once, few read twice."""
+    upstream = Upstream(200)
+    with upstream.serving() as url:
+        upstream.breaks = lambda number: number >= at
+        brought, _ = desk.read(url)
+        assert (brought.outcome, "broke off" in brought.problem) == ("failed", True)
+        assert len(desk.stored()) == 30 * (at - 1)
+        upstream.breaks, upstream.epoch = lambda _: False, 1
+        again = desk.read(url)[1]
+        assert (again.accepted, again.repeated <= 3) == (200 - 30 * (at - 1), True)
+    assert len(desk.stored()) == 200
+
+
+def test_a_connection_that_breaks_now_and_then_is_made_anew(desk: Desk) -> None:
+    upstream = Upstream(200)
+    upstream.breaks = lambda number: number % 3 == 1
+    with upstream.serving() as url:
+        assert desk.read(url)[1] == Counts(accepted=200)
+
+
+def test_a_server_that_does_not_get_on_is_left(desk: Desk) -> None:
+    upstream = Upstream(90)
+    upstream.stuck = True
+    with upstream.serving() as url:
+        brought, _ = desk.read(url)
+    assert "the same page again and again" in brought.problem
+    assert len(upstream.asked) < 5
+
+
+def test_a_server_without_dates_is_read_by_our_clock(desk: Desk) -> None:
+    upstream = Upstream(100)
+    upstream.dates = False
+    with upstream.serving() as url:
+        assert desk.read(url)[1] == Counts(accepted=100)
+        upstream.objects.append((times.now(), indicator(1000)))
+        assert desk.read(url)[1] == Counts(accepted=1)
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[1]", b'{"objects": 7}', b""])
+def test_what_is_no_taxii_is_said(desk: Desk, body: bytes) -> None:
+    upstream = Upstream(1)
+    upstream.page = lambda query: (200, orjson.loads(body) if body.startswith((b"[", b"{")) else body.decode(), {})  # type: ignore[method-assign,assignment,return-value]
+    with upstream.serving() as url:
+        assert "does not answer as a TAXII 2.1 collection" in desk.read(url)[0].problem
+
+
+def test_our_own_server_is_a_source(
+    postgres: str, run: Run, tmp_path: Path, server: Running, people: dict[str, Person]
+) -> None:
+    """Read with a key in the header, into another database."""
+    steward = people["isac_steward"]
+    address = f"{server.base}{server.root}collections/{steward.collection}/"
+    sent = [indicator(n) | {"pattern": f"[domain-name:value = 'h{n}.org']"} for n in range(5)]
+    Collection(address, user=steward.key_id, password=steward.secret).add_objects({"objects": sent})
+
+    async def read(url: str) -> tuple[Brought, Counts]:
+        async with database.pool(url, size=3) as pool:
+            feed = Feed(name="upstream", url=address, format="taxii", auth_env="KEY", license="CC0", redistribute=True)
+            beside = Around(tmp_path, Outbound(allow=networks("127.0.0.1/32")), {"KEY": f"Bearer {steward.secret}"}.get)
+            return await sources.run(pool, feed, beside)
+
+    with copied(postgres) as url:
+        brought, counts = run(read(url))
+        assert (brought.outcome, brought.problem, counts.refused) == ("taken", "", 0)
+        with psycopg.connect(url, options="-c search_path=elections") as conn:
+            rows = conn.execute("SELECT stix_id FROM log JOIN objects o ON o.pk = object WHERE type = 'indicator'")
+            assert {row[0] for row in rows} == {each["id"] for each in sent}
+
+
+def test_a_worker_that_is_killed_leaves_no_hole(desk: Desk) -> None:
+    """Ended between two pages, as by kill -9: what was read stays, and the next run goes on from there."""
+    upstream = Upstream(200)
+
+    async def killed(url: str) -> None:
+        feed = Feed(name="upstream", url=url, format="taxii", **TERMS)
+        running = asyncio.create_task(sources.run(desk.pool, feed, desk.around))
+        while len(upstream.asked) < 4:
+            await asyncio.sleep(0.005)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    with upstream.serving() as url:
+        desk.run(killed(url))
+        there = len(desk.stored())
+        assert 0 < there < 200
+        assert desk.read(url)[1].accepted == 200 - there
+    assert len(desk.stored()) == 200

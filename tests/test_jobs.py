@@ -1,0 +1,149 @@
+"""What is done by itself, in a real worker: feeds when they are due, the end of what is over, and after kill -9."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from isac import jobs, times
+from isac.ingest.feeds import Feed
+from isac.ingest.fetching import Outbound
+from isac.ingest.health import alarms, spoken
+from isac.ingest.sources import Around
+from isac.store import archive
+from isac.store.database import Pool
+from isac.store.runs import Run
+
+DEFINITION = """
+name = "a-list"
+path = "list.txt"
+format = "text"
+every = "1m"
+license = "CC0"
+redistribute = true
+sample = true
+"""
+
+
+@contextmanager
+def worker(url: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    environment = os.environ | {"ISAC_DATABASE_URL": url, "ISAC_FEEDS": str(folder)}
+    command = [sys.executable, "-m", "isac", "worker", "--beside"]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, text=True) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+def until(fact: Callable[[], Any], seconds: float = 40) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := fact()):
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.05)
+    return found
+
+
+def rows(url: str, statement: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(url, options="-c search_path=elections", autocommit=True) as conn:
+        cursor = conn.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+def test_a_worker_reads_what_is_due_and_ends_with_its_server(database_url: str, tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(DEFINITION)
+    (tmp_path / "list.txt").write_text("one.example\ntwo.example\n")
+    with worker(database_url, tmp_path) as running:
+        until(lambda: rows(database_url, "SELECT 1 FROM feed_runs WHERE outcome = 'taken'"))
+        assert running.stdin
+        running.stdin.close()
+        assert running.wait(30) in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
+    assert len(rows(database_url, "SELECT 1 FROM log WHERE type = 'indicator'")) == 2
+
+
+def test_after_kill_9_the_next_worker_goes_on(database_url: str, tmp_path: Path) -> None:
+    """Killed while it takes in; the run is noted as cut off, and nothing is there twice."""
+    (tmp_path / "a.toml").write_text(DEFINITION)
+    count = 30_000
+    (tmp_path / "list.txt").write_text("".join(f"host-{number}.example\n" for number in range(count)))
+    with worker(database_url, tmp_path) as running:
+        until(lambda: rows(database_url, "SELECT 1 FROM log WHERE type = 'indicator' LIMIT 1"))
+        os.kill(running.pid, signal.SIGKILL)
+        running.wait()
+    there = len(rows(database_url, "SELECT 1 FROM log WHERE type = 'indicator'"))
+    assert 0 < there < count
+    rows(database_url, "UPDATE feed_runs SET started_at = started_at - interval '1 hour'")
+    rows(database_url, "UPDATE isac_jobs.procrastinate_workers SET last_heartbeat = now() - interval '1 hour'")
+    with worker(database_url, tmp_path):
+        until(lambda: rows(database_url, "SELECT 1 FROM feed_runs WHERE outcome = 'taken'"), 90)
+    assert rows(database_url, "SELECT outcome FROM feed_runs ORDER BY pk") == [("failed",), ("taken",)]
+    assert len(rows(database_url, "SELECT 1 FROM log WHERE type = 'indicator'")) == count
+    assert rows(database_url, "SELECT 1 FROM log GROUP BY object HAVING count(*) > 1") == []
+
+
+def test_what_is_over_ends_and_old_payloads_go(
+    pool: Pool, run: Callable[..., Any], tmp_path: Path, database_url: str
+) -> None:
+    at = jobs.Work(pool, Around(tmp_path, Outbound()), timedelta(days=400))
+
+    async def keep() -> None:
+        async with pool.connection() as conn, conn.transaction():
+            await archive.keep(conn, b"old", "text/plain", times.now() - timedelta(days=401))
+            await archive.keep(conn, b"young", "text/plain", times.now())
+
+    run(keep())
+    run(jobs._prune(at))
+    assert rows(database_url, "SELECT size FROM payloads") == [(5,)]
+    run(jobs._expire(pool))
+
+
+NOW = times.now()
+
+
+def ran(outcome: str, ago: timedelta, problem: str = "") -> Run:
+    return Run("a-list", NOW - ago, NOW - ago, outcome, problem, 1, 1, 0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("runs", "kinds"),
+    [
+        ([], ["late"]),
+        ([ran("taken", timedelta(minutes=30))], []),
+        ([ran("unchanged", timedelta(minutes=30)), ran("taken", timedelta(days=1))], []),
+        ([ran("taken", timedelta(hours=3))], ["late"]),
+        ([ran("failed", timedelta(minutes=1), "x"), ran("taken", timedelta(hours=1))], ["failing"]),
+        ([ran("failed", timedelta(minutes=1), "x"), ran("taken", timedelta(hours=3))], ["failing", "late"]),
+        ([ran("suspect", timedelta(minutes=1), "x"), ran("taken", timedelta(hours=1))], ["suspect"]),
+        ([ran("taken", timedelta(minutes=1), "x")], ["partly"]),
+        ([ran("unchanged", timedelta(minutes=1)), ran("taken", timedelta(days=8))], ["quiet"]),
+        ([ran("running", timedelta(minutes=1)), ran("taken", timedelta(hours=1))], []),
+    ],
+)
+def test_alarms_say_what_is_wrong(runs: list[Run], kinds: list[str]) -> None:
+    feed = Feed(name="a-list", path="x", format="text", license="CC0", every="1h", rhythm="7d")  # type: ignore[arg-type]
+    good = [each for each in runs if each.outcome in ("taken", "unchanged")][:1]
+    new = [each for each in runs if each.outcome == "taken"][:1]
+    found = alarms(feed, runs, good, new, NOW)
+    assert [alarm.kind for alarm in found] == kinds
+    assert all(alarm.words.endswith((".", "x", ")", "--anyway")) for alarm in found)
+
+
+def test_spans_are_spoken() -> None:
+    assert [spoken(timedelta(minutes=each)) for each in (0, 1, 59, 60, 180, 1440, 4320)] == [
+        "a moment",
+        "1 minute",
+        "59 minutes",
+        "1 hour",
+        "3 hours",
+        "1 day",
+        "3 days",
+    ]
