@@ -70,7 +70,7 @@ def test_all_fields_of_a_row() -> None:
     row = (
         '"198.51.100.7:443", "ip:port", "2026-10-01 12:30:00", "None", "2027-01-01T00:00:00Z", " Example  RAT ",'
         ' "Two\nlines", "c2,rat,c2,None", "True", "75", "see https://blog.example/a; https://blog.example/b, and None",'
-        ' "Green"'
+        ' "Apply the\nupdate", "2027-02-01", "Green"'
     )
     [found] = read(f"# {header}\n{row}\n".encode(), {field: field for field in FIELDS})
     assert found == Found(
@@ -84,6 +84,8 @@ def test_all_fields_of_a_row() -> None:
         references=("https://blog.example/a", "https://blog.example/b"),
         until=datetime(2027, 1, 1, tzinfo=UTC),
         tlp=TLP.GREEN,
+        action="Apply the\nupdate",
+        due=datetime(2027, 2, 1, tzinfo=UTC),
     )
 
 

@@ -296,6 +296,41 @@ def test_more_values_than_one_batch_keep_their_order(reader: Reader) -> None:
     assert [orjson.loads(piece)["pattern"].split("'")[1] for piece in pieces] == values
 
 
+CATALOG: dict[str, str | list[str]] = {"value": "cve", "action": "todo", "due": "due"}
+
+
+def test_what_is_to_be_done_is_an_object_of_its_own_that_mitigates_the_value(reader: Reader) -> None:
+    rows = "cve,todo,due\nCVE-1999-99901,Apply the update.,2026-02-01\nCVE-1999-99902,,\n"
+    feed = Feed(name="kev", path="x", format="csv", license="x", redistribute=True, kind="cve", columns=CATALOG)
+    assert reader.take_in(rows.encode(), feed).outcome.counts == Counts(accepted=4)
+
+    by_type = {body["type"]: body for body in reader.stored()}
+    assert by_type["course-of-action"]["description"] == "Apply the update.\n\nDue by 2026-02-01."
+    assert by_type["relationship"]["relationship_type"] == "mitigates"
+    assert by_type["relationship"]["source_ref"] == by_type["course-of-action"]["id"]
+    names = {body["id"]: body["name"] for body in reader.stored() if body["type"] == "vulnerability"}
+    assert names[by_type["relationship"]["target_ref"]] == "CVE-1999-99901"
+    assert sorted(names.values()) == ["CVE-1999-99901", "CVE-1999-99902"]
+
+    assert reader.take_in(rows.encode(), feed).outcome.counts == Counts(repeated=4)
+    later = rows.replace("2026-02-01", "2026-03-01")
+    assert reader.take_in(later.encode(), feed).outcome.counts == Counts(accepted=1, repeated=3)
+
+
+def test_what_is_listed_again_after_a_revocation_is_mitigated_under_its_new_id(reader: Reader) -> None:
+    rows = b"cve,todo,due\nCVE-1999-99901,Apply the update.,2026-02-01\n"
+    feed = Feed(name="kev", path="x", format="csv", license="x", redistribute=True, kind="cve", columns=CATALOG)
+    reader.take_in(rows, feed)
+    (first,) = [body["id"] for body in reader.stored() if body["type"] == "vulnerability"]
+    reader.deed(first, log.revoke)
+    reader.take_in(rows, feed)
+
+    (second,) = [b["id"] for b in reader.stored() if b["type"] == "vulnerability" and not b.get("revoked")]
+    (relationship,) = [body for body in reader.stored() if body["type"] == "relationship"]
+    assert second != first
+    assert relationship["target_ref"] == second
+
+
 def test_an_unchanged_list_without_dates_writes_nothing(reader: Reader) -> None:
     first = reader.take_in(LIST)
     before = reader.stored(history=True)

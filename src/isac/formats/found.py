@@ -28,6 +28,8 @@ FIELDS: Mapping[str, str] = {
     "compromised": "yes, true or 1: somebody's hacked host, labelled `compromised`; not to be blocked blindly",
     "confidence": "0 to 100, or low, medium, high",
     "references": "web addresses anywhere in the text",
+    "action": "what to do about it: becomes a course-of-action that mitigates it",
+    "due": "the day by which that is to be done",
     "tlp": "the marking of this row; one that cannot be read costs the row",
 }
 _ALL = frozenset({"value", "labels", "references"})
@@ -98,6 +100,9 @@ class Found:
     until: datetime | None = None
     #: what the source itself marks it with
     tlp: TLP | None = None
+    #: what to do about it, and by when
+    action: str = ""
+    due: datetime | None = None
     #: the source says that it is not for few, without a marking
     wide: bool = False
 
@@ -241,6 +246,8 @@ def _found(
         references=tuple(dict.fromkeys(_web_addresses(filled.get("references", ())))),
         until=when(one("valid_until")),
         tlp=tlp,
+        action=one("action"),
+        due=when(one("due")),
     )
 
 

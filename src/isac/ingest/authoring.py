@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -23,6 +23,10 @@ from isac.store import facts, members, submissions
 from isac.store.database import Connection
 
 _BATCH = 2000
+#: the objects of one value: itself; what is to be done about it, where the source says so; that the one mitigates the
+#: other
+Part = Literal["value", "action", "mitigation"]
+_PARTS: tuple[Part, ...] = ("value", "action", "mitigation")
 
 #: how long an observable of a kind holds; None: for ever
 ValidFor = Callable[[str], timedelta | None]
@@ -35,12 +39,15 @@ def for_ever(_: str) -> timedelta | None:
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    """A value, and the object that stands for it: of the first generation that is not revoked."""
+    """A value, and an object that stands for it: of the first generation that is not revoked."""
 
     found: Found
+    part: Part = "value"
     generation: int = 0
     #: its newest version's bytes; None where there is none yet
     stored: bytes | None = None
+    #: of a mitigation: the ids of what is to be done and of what it is done about
+    ends: tuple[str, str] = ("", "")
     #: that version is not stored, but waits in triage: nobody has it
     waits: bool = False
 
@@ -57,8 +64,8 @@ async def author(
     confidence: int | None = None,
     valid_for: ValidFor = for_ever,
 ) -> tuple[list[bytes], list[Unreadable], int]:
-    """Indicators (of a CVE id: vulnerabilities) for the values that can be read, each value once; what cannot be read;
-    and how often a value came again.
+    """Indicators (of a CVE id: vulnerabilities) for the values that can be read, each value once, with what is to be
+    done about them; what cannot be read; and how often a value came again.
 
     `producer` is the ISAC's identity, whose objects they are. Where `tlp` is None, what is stored keeps its marking and
     what is new gets the default: a list handed in for one organization as well must not be taken from the nation.
@@ -74,40 +81,44 @@ async def author(
         )
     while batch := await asyncio.to_thread(_next, values, problems, source, written):
         standing = await _standing(conn, batch, producer, source)
-        pieces += await asyncio.to_thread(
-            lambda entries: [_piece(entry, producer, source, tlp, default, now, valid_for) for entry in entries],
-            standing,
-        )
+        pieces += await asyncio.to_thread(_pieces, standing, producer, source, tlp, default, now, valid_for)
     return pieces, problems, written.total() - len(written)
 
 
 def _next(
     values: Iterator[Found | Unreadable], problems: list[Unreadable], source: str, written: Counter[str]
-) -> dict[str, Found]:
+) -> dict[str, _Listed]:
     """The next values by the ids of their objects; the first of several lines with one value counts."""
-    batch: dict[str, Found] = {}
+    batch: dict[str, _Listed] = {}
     for entry in values:
         if isinstance(entry, Unreadable):
             problems.append(entry)
             continue
-        stix_id = _stix_id(source, entry, 0)
+        stix_id = _stix_id(source, entry, "value", 0)
         written[stix_id] += 1
         if written[stix_id] == 1:
-            batch[stix_id] = entry
-        if len(batch) == _BATCH:
+            batch[stix_id] = _Listed(entry)
+            if entry.action:
+                batch |= {_stix_id(source, entry, part, 0): _Listed(entry, part) for part in _PARTS[1:]}
+        if len(batch) >= _BATCH:
             break
     return batch
 
 
-def _stix_id(source: str, found: Found, generation: int) -> str:
+def _stix_id(source: str, found: Found, part: Part, generation: int) -> str:
+    value = found.observable.value
+    if part == "action":
+        return authored.action_id(source, value, generation)
+    if part == "mitigation":
+        return authored.mitigation_id(source, value, generation)
     if found.observable.kind == "cve":
-        return authored.vulnerability_id(source, found.observable.value, generation)
-    return authored.indicator_id(source, found.observable.value, generation)
+        return authored.vulnerability_id(source, value, generation)
+    return authored.indicator_id(source, value, generation)
 
 
-async def _standing(conn: Connection, batch: dict[str, Found], producer: str, source: str) -> list[_Listed]:
+async def _standing(conn: Connection, batch: dict[str, _Listed], producer: str, source: str) -> list[_Listed]:
     """The values with what stands for each, in order: one question for all, and one more for each generation."""
-    standing = {stix_id: _Listed(found) for stix_id, found in batch.items()}
+    standing = dict(batch)
     #: id of the generation asked for → id of the first
     asked = {stix_id: stix_id for stix_id in batch}
     while asked:
@@ -124,9 +135,34 @@ async def _standing(conn: Connection, batch: dict[str, Found], producer: str, so
                 standing[first] = replace(standing[first], stored=raw)
                 continue
             standing[first] = replace(standing[first], generation=standing[first].generation + 1)
-            revoked[_stix_id(source, standing[first].found, standing[first].generation)] = first
+            again = standing[first]
+            revoked[_stix_id(source, again.found, again.part, again.generation)] = first
         asked = revoked
     return list(standing.values())
+
+
+def _pieces(
+    standing: list[_Listed],
+    producer: str,
+    source: str,
+    tlp: TLP | None,
+    default: TLP,
+    now: datetime,
+    valid_for: ValidFor,
+) -> list[bytes]:
+    pieces = []
+    value = action = ""
+    for listed in standing:
+        stix_id = _stix_id(source, listed.found, listed.part, listed.generation)
+        if listed.part == "value":
+            value = stix_id
+        elif listed.part == "action":
+            action = stix_id
+        else:
+            # The two stand right before it.
+            listed = replace(listed, ends=(action, value))
+        pieces.append(_piece(listed, producer, source, tlp, default, now, valid_for))
+    return pieces
 
 
 def _piece(
@@ -192,37 +228,35 @@ def _write(
     modified: datetime,
     valid_from: datetime,
 ) -> bytes:
-    found = listed.found
+    found, value = listed.found, listed.found.observable.value
+    common: dict[str, Any] = {
+        "producer": producer,
+        "source": source,
+        "tlp": tlp,
+        "created": created,
+        "modified": modified,
+        "generation": listed.generation,
+    }
+    if listed.part == "action":
+        return authored.course_of_action(value=value, action=found.action, due=found.due, **common)
+    if listed.part == "mitigation":
+        action, target = listed.ends
+        return authored.mitigation(value=value, action=action, target=target, **common)
+    common |= {
+        "name": found.name,
+        "description": found.description,
+        "labels": found.labels,
+        "references": found.references,
+    }
     if found.observable.kind == "cve":
-        return authored.vulnerability(
-            producer=producer,
-            source=source,
-            cve=found.observable.value,
-            tlp=tlp,
-            created=created,
-            modified=modified,
-            name=found.name,
-            description=found.description,
-            references=found.references,
-            labels=found.labels,
-            generation=listed.generation,
-        )
+        return authored.vulnerability(cve=value, **common)
     until = found.until if found.until is not None and found.until > valid_from else None
     return authored.indicator(
-        producer=producer,
-        source=source,
         observable=found.observable,
-        tlp=tlp,
         valid_from=valid_from,
-        created=created,
-        modified=modified,
         valid_until=until,
-        name=found.name,
-        description=found.description,
-        labels=found.labels,
         confidence=found.confidence,
-        references=found.references,
-        generation=listed.generation,
+        **common,
     )
 
 

@@ -134,7 +134,7 @@ def _cut(data: bytes) -> Sequence[bytes] | None:
     if not _is_json(data):
         return None
     try:
-        return stix.split(data)
+        return stix.read(data)
     except Invalid:
         return None
 

@@ -37,6 +37,16 @@ def vulnerability_id(source: str, cve: str, generation: int = 0) -> str:
     return _minted("vulnerability", source, cve, generation)
 
 
+def action_id(source: str, value: str, generation: int = 0) -> str:
+    """The same for what is to be done about a value."""
+    return _minted("course-of-action", source, value, generation)
+
+
+def mitigation_id(source: str, value: str, generation: int = 0) -> str:
+    """The same for the relationship that says so."""
+    return _minted("relationship", source, value, generation)
+
+
 def derived_id(source: str, original: str) -> str:
     """The id of our object that is made from an object of a source, which has an id of its own."""
     return _minted(original.partition("--")[0], source, original.lower(), 0)
@@ -129,6 +139,49 @@ def vulnerability(
         description=description,
         labels=list(labels),
         external_references=_references(source, [{"source_name": "cve", "external_id": number}, *references]),
+        object_marking_refs=markings.refs(tlp),
+    )
+
+
+def course_of_action(
+    *,
+    producer: str,
+    source: str,
+    value: str,
+    action: str,
+    due: datetime | None,
+    tlp: TLP,
+    created: datetime,
+    modified: datetime,
+    generation: int = 0,
+) -> bytes:
+    """What a source says is to be done about a value."""
+    return _written(
+        _head("course-of-action", action_id(source, value, generation), producer, created, modified),
+        name=f"What to do about {value}",
+        description=f"{action}\n\nDue by {due:%Y-%m-%d}." if due else action,
+        object_marking_refs=markings.refs(tlp),
+    )
+
+
+def mitigation(
+    *,
+    producer: str,
+    source: str,
+    value: str,
+    action: str,
+    target: str,
+    tlp: TLP,
+    created: datetime,
+    modified: datetime,
+    generation: int = 0,
+) -> bytes:
+    """That a course of action mitigates `target`; both are ids."""
+    return _written(
+        _head("relationship", mitigation_id(source, value, generation), producer, created, modified),
+        relationship_type="mitigates",
+        source_ref=action,
+        target_ref=target,
         object_marking_refs=markings.refs(tlp),
     )
 
