@@ -105,12 +105,15 @@ async def _standing(conn: Connection, batch: dict[str, Found], producer: str, so
 async def _stored(conn: Connection, stix_ids: list[str], producer: str, source: str) -> dict[str, tuple[bytes, bool]]:
     """Our newest versions, and whether each is a revocation; of what is not stored, the version that waits in triage.
 
-    Ids of indicators can be guessed, so others may have put objects of theirs under them.
+    Ids of indicators can be guessed, so others may have put objects of theirs under them; and a submission may name
+    any source, so its organization tells.
     """
     waiting = await facts.fetch(
         conn,
         """SELECT DISTINCT ON (h.stix_id) h.stix_id, h.raw FROM held h JOIN submissions s ON s.pk = h.submission
-           WHERE h.stix_id = ANY(%s) AND h.rule = 'tlp' AND s.source = %s ORDER BY h.stix_id, h.held_at DESC""",
+           JOIN organizations o ON o.pk = s.organization
+           WHERE h.stix_id = ANY(%s) AND h.rule = 'tlp' AND lower(o.name) = lower(%s)
+           ORDER BY h.stix_id, h.held_at DESC""",
         (stix_ids, source),
     )
     rows = await facts.fetch(

@@ -16,7 +16,8 @@ from isac.formats import misp, stix, text
 from isac.formats.found import Found, Unreadable
 from isac.ingest.authoring import author
 from isac.ingest.intake import Outcome, Submission, take_in
-from isac.policy.actors import Actor
+from isac.ingest.rehearsal import rehearse
+from isac.policy.actors import Actor, Role
 from isac.policy.screen import default_tlp
 from isac.stix.markings import TLP
 from isac.store import archive, members, submissions
@@ -141,12 +142,17 @@ async def ingest(
     looked: Callable[[Sequence[bytes], Sequence[Unreadable]], None] = lambda _, __: None,
     original: bytes | None = None,
     media_type: str = "application/octet-stream",
+    definition: "Feed | None" = None,
+    context: str = "",
+    free: bool = False,
+    dry: bool = False,
 ) -> Reading:
     """Take one document in: STIX as it is, lists as indicators of ours. What it was read from is archived.
 
     `looked` is shown the objects and what nobody could read, and may raise before anything is taken in; `original` is
-    what came, where it was packed or held more. `beside`: judge a large document's objects in a second process. Raises
-    Invalid where it cannot be read as a whole.
+    what came, where it was packed or held more. `beside`: judge a large document's objects in a second process.
+    `definition`: how to read it, where no feed says so. `dry`: only say what would become of it. Raises Invalid where
+    it cannot be read as a whole.
     """
     if feed is not None and not feed.redistribute:
         raise Invalid(f"Feed {feed.name}: its terms forbid redistribution (redistribute = false); it is not released.")
@@ -156,34 +162,38 @@ async def ingest(
     if payload.events:
         read = misp.read_events(payload.events)
     elif read is None:
-        read = await asyncio.to_thread(_read, payload.data, feed)
+        read = await asyncio.to_thread(_read, payload.data, feed or definition)
     problems: list[Unreadable] = []
     if not isinstance(read, Iterator):
         pieces = read
     else:
         async with pool.connection() as conn:
-            isac = await members.steward(conn)
+            # What the ISAC reads becomes its own, and what a member hands in the member's.
+            ours = await members.steward(conn) if asking.role is Role.STEWARD else asking
             # As it was first written: the ids of indicators hang on it, and «Vendor» is «vendor».
-            source = await members.name(conn, asking.organization)
+            name = await members.name(conn, asking.organization)
             pieces, problems = await author(
                 conn,
                 read,
-                producer=isac.identity,
-                source=source,
+                producer=ours.identity,
+                source=name,
                 tlp=tlp,
                 default=default_tlp(collection.own),
                 now=times.now(),
             )
     looked(pieces, problems)
-    submission = Submission(pieces, collection.own, source, tlp, sample)
+    submission = Submission(pieces, collection.own, source, tlp, sample, context)
+    if dry:
+        return Reading(payload.name, await rehearse(pool, submission, asking, free=free), problems)
     beside = beside and len(pieces) > LARGE
-    outcome = await take_in(pool, submission, asking, beside=beside, progress=progress)
+    outcome = await take_in(pool, submission, asking, free=free, beside=beside, progress=progress)
     if not outcome.classified:
         async with pool.connection() as conn, conn.transaction():
             came = payload.data if original is None else original
             kept = await archive.keep(conn, came, media_type, times.now())
-            name = feed.name if feed else None
-            await submissions.attach(conn, outcome.id, Kept(kept, payload.name, name, tlp, sample))
+            read_as = definition.model_dump_json(exclude_defaults=True) if definition else None
+            how = Kept(kept, payload.name, feed.name if feed else None, tlp, sample, read_as)
+            await submissions.attach(conn, outcome.id, how)
     return Reading(payload.name, outcome, problems)
 
 
