@@ -19,7 +19,7 @@ ALTER TABLE submissions
   ADD definition text,
   ADD unreadable integer NOT NULL DEFAULT 0,
   ADD left_out integer NOT NULL DEFAULT 0,
-  ADD unread bytea;
+  ADD details bytea;
 CREATE INDEX submissions_organization ON submissions (organization, pk);
 
 CREATE TABLE answers (

@@ -6,8 +6,8 @@ operator reads, and a feed brings the same each hour.
 """
 
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, LiteralString
 
@@ -197,14 +197,15 @@ class Account:
     repeated: Sequence[int] = ()
     failures: list[dict[str, str]] | None = None
     pendings: list[dict[str, str]] | None = None
+    #: of objects that were held or refused, by id
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
-async def note_unread(conn: Connection, public_id: str, unread: Unread) -> None:
-    """Keep what gave no object, for whoever handed it in."""
-    lines = None if unread.lines is None else orjson.dumps(unread.lines)
+async def note(conn: Connection, public_id: str, unread: Unread, names: Mapping[str, str]) -> None:
+    """Keep what makes an account readable for whoever handed it in."""
     await conn.execute(
-        "UPDATE submissions SET unreadable = %s, left_out = %s, unread = %s WHERE id = %s",
-        (unread.refused, unread.left_out, lines, public_id),
+        "UPDATE submissions SET unreadable = %s, left_out = %s, details = %s WHERE id = %s",
+        (unread.refused, unread.left_out, orjson.dumps({"lines": unread.lines, "names": names}), public_id),
     )
 
 
@@ -212,17 +213,19 @@ async def account(conn: Connection, public_id: str, asking: Actor) -> Account:
     """A submission of the asking organization's; the ISAC's own analysts see all. Raises NotFound."""
     rows = await fetch(
         conn,
-        "SELECT s.pk, s.report, s.unread, " + _ACCOUNT + "WHERE s.id = %s::uuid AND " + _MAY_SEE,
+        "SELECT s.pk, s.report, s.details, " + _ACCOUNT + "WHERE s.id = %s::uuid AND " + _MAY_SEE,
         (as_uuid(public_id), *_who(asking)),
     )
     if not rows:
         raise NotFound("There is no such submission of yours.")
-    pk, report, unread, *rest = rows[0]
+    pk, report, details, *rest = rows[0]
     found, lines = _account(rest), orjson.loads(report) if report else {}
+    more = orjson.loads(details) if details else {}
     counts = found.counts
     return replace(
         found,
-        unread=replace(found.unread, lines=orjson.loads(unread) if unread else None),
+        unread=replace(found.unread, lines=more.get("lines")),
+        names=more.get("names", {}),
         successes=_whole(lines.get("successes"), counts.accepted + counts.repeated),
         repeated=lines.get("repeated", ()),
         failures=_whole(lines.get("failures"), counts.refused),

@@ -173,10 +173,11 @@ submissions = Table(
     _must("context", Text, server_default=text("''")),
     # JSON of how it was read, as a feed's definition says it, where it says so itself
     Column("definition", Text),
-    # of its lines or rows: how many gave no object, in how many was nothing meant as one; JSON of both, with reasons
+    # how many of its lines or rows gave no object, and in how many nothing was meant as one
     _must("unreadable", Integer, server_default=text("0")),
     _must("left_out", Integer, server_default=text("0")),
-    Column("unread", LargeBinary),
+    # JSON of those lines, and of the names of objects that were held or refused
+    Column("details", LargeBinary),
     Index("submissions_payload", "payload", postgresql_where=text("payload IS NOT NULL")),
     Index("submissions_organization", "organization", "pk"),
 )
