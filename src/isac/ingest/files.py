@@ -36,6 +36,8 @@ _GZIP = b"\x1f\x8b"
 _TAR, _TAR_AT = b"ustar", 257
 #: where a zero byte shows that a file is no text
 _HEAD = 4096
+#: but for UTF-16, which says so
+_WIDE = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,6 @@ def _read(data: bytes, feed: "Feed | None") -> Sequence[bytes] | Iterator[Found 
         return stix.split(data)
     if not data.strip(b"\xef\xbb\xbf \t\r\n"):
         raise Invalid("is empty.")
-    if b"\0" in data[:_HEAD]:
+    if b"\0" in data[:_HEAD] and data[:2] not in _WIDE:
         raise Invalid("is no text. Unpack a ZIP file first, and save a document as plain text (UTF-8).")
     return text.read(data)

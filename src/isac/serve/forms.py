@@ -11,15 +11,13 @@ from urllib.parse import parse_qsl
 
 import orjson
 from fastapi import Request
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 
 from isac.errors import BadRequest, Invalid, UnsupportedMediaType
 from isac.formats import cutting, misp
-from isac.formats.found import FIELDS
+from isac.formats.found import FIELDS, decode
 from isac.ingest import feeds
 from isac.ingest.feeds import Feed
-from isac.serve import wire
+from isac.serve import multipart, wire
 from isac.stix import markings
 from isac.stix.markings import TLP
 
@@ -42,8 +40,8 @@ _LONGEST = {"source": 200, "context": 10_000}
 _FORM = "multipart/form-data"
 _GZIP = b"\x1f\x8b"
 _BLANKS = b"\xef\xbb\xbf \t\r\n"
-_MAX_FIELDS = 20
-_MAX_FIELD = 64 * 1024
+_MAX_PARAMETERS = 20
+_MAX_TEXT = 64 * 1024
 _MAX_NAME = 200
 # But for line feeds and tabs: what is no text for people, and what PostgreSQL does not keep.
 _NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
@@ -77,12 +75,6 @@ class Wishes:
     dry_run: bool
 
 
-class _InMemory(MultiPartParser):
-    """Nothing that is handed in lies in a temporary file; it is counted before it comes here."""
-
-    spool_max_size = 2**62
-
-
 # -------------------------------------------------------------------------------------------------------- the document
 
 
@@ -96,12 +88,10 @@ async def read(request: Request, max_bytes: int, known: Collection[str]) -> tupl
     pieces = wire.body_pieces(request, max_bytes)
     name = ""
     if kind == _FORM:
-        file, fields = await _form(_InMemory(request.headers, pieces, **_LIMITS))
-        for field, text in fields:
-            _note(texts, field, text, known)
-        original = await file.read()
-        await file.close()
-        name, media_type = file.filename or "", file.headers.get("content-type", "")
+        file, fields = await multipart.read(media_type, pieces)
+        for field in fields:
+            _note(texts, field.name, field.text, known)
+        original, name, media_type = bytes(file.content), file.file_name or "", file.media_type
     else:
         original = b"".join([piece async for piece in pieces])
     content = original
@@ -110,20 +100,6 @@ async def read(request: Request, max_bytes: int, known: Collection[str]) -> tupl
     if not content.strip(_BLANKS):
         raise BadRequest("There is nothing in the body; send the document in it, or as the file of a form.")
     return Document(_line(name), _line(media_type), original, content), texts
-
-
-_LIMITS: Any = {"max_files": 1, "max_fields": _MAX_FIELDS, "max_part_size": _MAX_FIELD}
-
-
-async def _form(parser: MultiPartParser) -> tuple[UploadFile, list[tuple[str, str]]]:
-    try:
-        items = (await parser.parse()).multi_items()
-    except MultiPartException as error:
-        raise BadRequest(f"The form cannot be read: {error.message}") from error
-    files = [item for _, item in items if isinstance(item, UploadFile)]
-    if not files:
-        raise BadRequest("The form has no file; send the document as one, with curl as -F file=@list.txt")
-    return files[0], [(field, item) for field, item in items if isinstance(item, str)]
 
 
 async def _at_once(content: bytes) -> AsyncIterator[bytes]:
@@ -147,7 +123,7 @@ def query(request: Request, known: Collection[str]) -> dict[str, str]:
             keep_blank_values=True,
             strict_parsing=bool(request.scope["query_string"]),
             errors="strict",
-            max_num_fields=_MAX_FIELDS,
+            max_num_fields=_MAX_PARAMETERS,
         )
     except ValueError as error:
         raise BadRequest("The query cannot be read; write name=value, with & between them, in UTF-8.") from error
@@ -167,8 +143,8 @@ def _note(texts: dict[str, str], name: str, text: str, known: Collection[str]) -
         raise BadRequest(f"{shown} is empty; leave it out, or say something.")
     if _NO_TEXT.search(text):
         raise BadRequest(f"{shown} holds characters that are no text.")
-    if len(text) > _LONGEST.get(name, _MAX_FIELD):
-        raise BadRequest(f"{shown} has more than {_LONGEST.get(name, _MAX_FIELD):,} characters.")
+    if len(text) > _LONGEST.get(name, _MAX_TEXT):
+        raise BadRequest(f"{shown} has more than {_LONGEST.get(name, _MAX_TEXT):,} characters.")
     texts[name] = text
 
 
@@ -273,8 +249,7 @@ def _format(texts: Mapping[str, str], document: Document) -> str | None:
 
 def _our_names(content: bytes) -> list[str]:
     """Of the names in the header of a table, those that are ours."""
-    lines = content[:_HEAD].removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").splitlines()
-    header = next((line for line in lines if line.strip() and not line.lstrip().startswith("#")), "")
+    header = next((line for line in decode(content[:_HEAD]) if line.strip() and not line.lstrip().startswith("#")), "")
     names = {name.strip().strip('"').strip().lower() for name in _DELIMITERS.split(header)}
     return [field for field in FIELDS if field in names]
 
