@@ -130,7 +130,7 @@ async def _hand_in(
     try:
         reading = await files.ingest(
             here.pool,
-            Payload(document.name, document.content),
+            Payload(document.name, document.content, file=document.original),
             shelf,
             member,
             source,
@@ -141,7 +141,6 @@ async def _hand_in(
             free=here.free,
             dry=wishes.dry_run,
             looked=look,
-            original=document.original,
             media_type=document.media_type or "application/octet-stream",
         )
     except Invalid as error:

@@ -114,6 +114,36 @@ async def attach(conn: Connection, public_id: str, kept: Kept) -> None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """How a submission was handed in, to be read once more."""
+
+    kept: Kept
+    #: by whom: a key's id, and the organization's name
+    actor: str
+    organization: str
+    #: code of the audience
+    audience: str
+    source: str
+
+
+async def handed(conn: Connection, public_id: str) -> Handed:
+    """Raises NotFound for one that is unknown, or that nothing was kept of."""
+    rows = await fetch(
+        conn,
+        """SELECT s.payload, s.name, s.feed, s.tlp, s.sample, s.definition, s.actor, o.name, a.code, s.source
+           FROM submissions s JOIN organizations o ON o.pk = s.organization JOIN audiences a ON a.pk = s.audience
+           WHERE s.id = %s::uuid""",
+        (as_uuid(public_id),),
+    )
+    if not rows:
+        raise NotFound("There is no such submission.")
+    payload, name, feed, tlp, sample, definition, *rest = rows[0]
+    if payload is None:
+        raise NotFound("Nothing is kept of this submission: it came over TAXII, or its time is over.")
+    return Handed(Kept(payload, name, feed, None if tlp is None else TLP(tlp), sample, definition), *rest)
+
+
 async def status(conn: Connection, public_id: str, asking: Actor) -> Status:
     """A submission of the asking organization. Raises NotFound for an unknown one and for another organization's."""
     rows = await fetch(
