@@ -455,6 +455,20 @@ MUTATIONS = [
         ANSWERS + "test_l18_gzip_and_etags_change_neither_type_nor_content",
     ),
     (
+        "A-6",
+        WIRE,
+        "if status == 200 else _PRIVATE",
+        "if False else _PRIVATE",
+        ANSWERS + "test_a6_who_has_an_answer_gets_304_on_every_endpoint_until_it_changes",
+    ),
+    (
+        "A-7",
+        QUERIES,
+        "if name not in told and",
+        "if",
+        ANSWERS + "test_a7_what_is_ignored_is_logged_once_for_each_key_and_name",
+    ),
+    (
         "T-66",
         FAST,
         "more = len(rows) > query.limit",
