@@ -541,6 +541,13 @@ MUTATIONS = [
         WRITING + "test_t83_t86_t87_t89_t26_a_post_answers_202_with_its_status",
     ),
     (
+        "T-88",
+        "isac.ingest.intake",
+        "arrival.version or shown.get(arrival.stix_id)",
+        "arrival.version",
+        WRITING + "test_t88_what_has_no_version_is_listed_with_the_one_that_the_manifest_shows",
+    ),
+    (
         "T-90",
         SUBMISSIONS,
         "complete=completed_at is not None and pending == 0",

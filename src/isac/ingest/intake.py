@@ -199,6 +199,13 @@ async def _write(
             await submissions.hold(conn, pk, audience.pk, holdings, now)
         taken = await log.put(conn, weighed, audience, poster, by, pk)
         await submissions.count(conn, pk, counts)
+        entered = [
+            arrival
+            for arrival, verdict in verdicts
+            if not verdict.rule and verdict.move is not Move.REFUSE and len(outcome.successes) <= LINES
+        ]
+        unversioned = {arrival.stix_id for arrival in entered if arrival.version is None}
+        shown = await submissions.shown_versions(conn, audience, unversioned) if unversioned else {}
     progress(batch.count)
     outcome.counts += counts
     outcome.taken.update(lost.code for lost in taken)
@@ -206,12 +213,9 @@ async def _write(
         outcome.failures += failures
     if len(outcome.pendings) <= LINES:
         outcome.pendings += [line(h.stix_id, h.version, h.reason, now) for h in holdings]
-    if len(outcome.successes) <= LINES:
-        outcome.successes += [
-            line(arrival.stix_id, arrival.version, None, now)
-            for arrival, verdict in verdicts
-            if not verdict.rule and verdict.move is not Move.REFUSE
-        ]
+    outcome.successes += [
+        line(arrival.stix_id, arrival.version or shown.get(arrival.stix_id), None, now) for arrival in entered
+    ]
 
 
 def _with_repeats(batch: Batch, judged: list[tuple[Arrival, Admission]]) -> list[tuple[Arrival, Admission]]:

@@ -6,7 +6,7 @@ operator reads, and a feed brings the same each hour.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ import orjson
 
 from isac import times
 from isac.errors import NotFound
-from isac.policy.actors import Actor
+from isac.policy.actors import Actor, Audience
 from isac.store.database import Connection
 from isac.store.facts import as_uuid, fetch
 
@@ -77,6 +77,17 @@ async def count(conn: Connection, pk: int, counts: Counts) -> None:
                                   repeated = repeated + %s WHERE pk = %s""",
         (counts.accepted, counts.held, counts.refused, counts.repeated, pk),
     )
+
+
+async def shown_versions(conn: Connection, audience: Audience, stix_ids: Iterable[str]) -> dict[str, str]:
+    """The versions that the manifests of an audience show of objects (STIX ids) that have none of their own."""
+    rows = await fetch(
+        conn,
+        """SELECT o.stix_id, l.version_text FROM objects o JOIN log l ON l.object = o.pk
+           WHERE o.stix_id = ANY(%s) AND l.audience = ANY(%s) AND l.ended_seq IS NULL""",
+        (list(stix_ids), list(audience.path)),
+    )
+    return dict(rows)
 
 
 async def complete(conn: Connection, pk: int, report: dict[str, Any], at: datetime) -> None:
