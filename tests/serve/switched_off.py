@@ -185,6 +185,13 @@ MUTATIONS = [
         ANSWERS + "test_t26_t28_no_list_is_empty_nothing_is_null_and_each_of_our_times_has_six_decimals",
     ),
     (
+        "T-25",
+        "isac.stix.objects",
+        "option=orjson.OPT_STRICT_INTEGER",
+        "option=None",
+        ANSWERS + "test_t25_whole_numbers_that_not_every_reader_has_exactly_are_refused",
+    ),
+    (
         "T-28",
         WIRE,
         "if value is not None and value != []",

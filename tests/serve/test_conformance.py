@@ -146,6 +146,29 @@ def test_t25_an_object_that_names_a_property_twice_is_refused(clerk: Asking) -> 
     assert clerk.objects() == []
 
 
+@pytest.mark.taxii("T-25")
+@pytest.mark.parametrize("number", ["9007199254740992", "-9007199254740992", "18446744073709551616", "9" * 300])
+def test_t25_whole_numbers_that_not_every_reader_has_exactly_are_refused(clerk: Asking, number: str) -> None:
+    for place in ("%s", '{"a":[1,%s]}', "[ %s ]"):
+        text = json.dumps(tool())[:-1] + f',"x_number":{place % number}}}'
+        for form in (text, text.replace(", ", ",").replace(": ", ":")):
+            body = f'{{"objects":[{form}]}}'
+            answer = clerk.request("POST", "objects/", content=body, headers={"Content-Type": TAXII})
+            ((failure),) = answer.json()["failures"]
+            assert failure["message"].startswith(f"{number[:40]} is no whole number between")
+    assert clerk.objects() == []
+
+
+@pytest.mark.taxii("T-25")
+def test_t25_other_numbers_come_back_as_they_were_sent(clerk: Asking) -> None:
+    numbers = "[9007199254740991,-9007199254740991,1e300,0.1,1E20,12345678901234567890.5,0]"
+    text = json.dumps(tool("9" * 30))[:-1] + f',"x_numbers":{numbers}}}'
+    answer = clerk.request("POST", "objects/", content=f'{{"objects":[{text}]}}', headers={"Content-Type": TAXII})
+
+    assert answer.json()["success_count"] == 1
+    assert numbers in clerk.get("objects/").text
+
+
 # ---------------------------------------------------------------------------------------------------------- every error
 
 
