@@ -15,7 +15,7 @@ from isac.errors import IsacError
 from isac.serve import access, api, crowd, health, taxii, wire
 from isac.serve.fast import Fast
 from isac.serve.pages import Pages
-from isac.serve.queries import Tokens
+from isac.serve.queries import Ignored, Tokens
 from isac.store import database, members
 from isac.store.follower import Follower, Written
 from isac.store.polls import Polls
@@ -72,6 +72,7 @@ def create_app(
                 polls=polls,
                 limits=access.Allowances() if limited and not free else None,
                 tokens=tokens,
+                ignored=Ignored(),
                 max_content_length=max_content_length,
                 visitor=visitor,
                 free=free,

@@ -7,10 +7,11 @@ costs its batch. A batch is one transaction of at most 2,000 objects, each id at
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -198,9 +199,12 @@ async def _write(
             await submissions.hold(conn, pk, audience.pk, found.holdings, now)
         taken = await log.put(conn, weighed, audience, poster, by, pk)
         await submissions.count(conn, pk, found.counts)
+        told = found.entered if len(outcome.successes) <= LINES else []
+        unversioned = {arrival.stix_id for arrival, _ in told if arrival.version is None}
+        shown = await submissions.shown_versions(conn, audience, unversioned) if unversioned else {}
     progress(batch.count)
     outcome.taken.update(lost.code for lost in taken)
-    add(outcome, batch, found, now)
+    add(outcome, batch, found, now, shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +230,10 @@ def verdicts(batch: Batch, admissions: Iterable[Admission], now: datetime) -> Ve
     return Verdicts(Counts(accepted, len(holdings), len(failures), repeated), holdings, failures, entered)
 
 
-def add(outcome: Outcome, batch: Batch, found: Verdicts, now: datetime) -> None:
-    """Add what became of a batch."""
+def add(
+    outcome: Outcome, batch: Batch, found: Verdicts, now: datetime, shown: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Add what became of a batch; `shown` are the versions under which clients meet what has none of its own."""
     outcome.counts += found.counts
     outcome.classified |= batch.classified
     if len(outcome.failures) <= LINES:
@@ -236,7 +242,10 @@ def add(outcome: Outcome, batch: Batch, found: Verdicts, now: datetime) -> None:
         outcome.pendings += [line(h.stix_id, h.version, h.reason, now) for h in found.holdings]
     if len(outcome.successes) <= LINES:
         first = len(outcome.successes)
-        outcome.successes += [line(arrival.stix_id, arrival.version, None, now) for arrival, _ in found.entered]
+        outcome.successes += [
+            line(arrival.stix_id, arrival.version or shown.get(arrival.stix_id), None, now)
+            for arrival, _ in found.entered
+        ]
         outcome.repeated += [
             first + place for place, (_, verdict) in enumerate(found.entered) if verdict.move is Move.REPEAT
         ]

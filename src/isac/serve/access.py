@@ -25,7 +25,7 @@ from isac.policy.actors import Actor, Audience, Fingerprint, Role, Scope, may_re
 from isac.serve import certificates, wire
 from isac.serve.limits import KEY, VISITOR, WRONG_KEY, Buckets
 from isac.serve.pages import Pages
-from isac.serve.queries import Tokens
+from isac.serve.queries import Ignored, Tokens
 from isac.store import members
 from isac.store.database import Connection, Pool
 from isac.store.follower import Follower
@@ -140,6 +140,7 @@ class Site:
     #: None: nobody is told to slow down
     limits: Allowances | None
     tokens: Tokens
+    ignored: Ignored
     max_content_length: int
     #: who brings no key, where the operator opened the public collection; None elsewhere
     visitor: Actor | None

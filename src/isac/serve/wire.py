@@ -6,6 +6,7 @@ than its SQL does.
 
 import asyncio
 import functools
+import hashlib
 import http
 import logging
 import math
@@ -185,7 +186,14 @@ _PRIVATELY, _IN_TAXII = (b"cache-control", _PRIVATE["Cache-Control"].encode()), 
 def resource(content: Mapping[str, Any], status: int = 200) -> Response:
     """A TAXII resource. Properties that are None or an empty list are left out (TAXII 2.1 §2)."""
     filled = {name: value for name, value in content.items() if value is not None and value != []}
-    return Response(orjson.dumps(filled), status, _PRIVATE, TAXII)
+    body = orjson.dumps(filled)
+    headers = {**_PRIVATE, "ETag": _tag(body).decode()} if status == 200 else _PRIVATE
+    return Response(body, status, headers, TAXII)
+
+
+def _tag(content: bytes) -> bytes:
+    """The ETag of what has no date of its own: weak, for it may come packed or not (A-6)."""
+    return b'W/"%b"' % hashlib.blake2b(content, digest_size=12).hexdigest().encode()
 
 
 def nothing() -> Response:
@@ -223,17 +231,18 @@ def manifest(found: Manifest, next: str | None, dates: Dates) -> Response:
         {"id": record.id, "date_added": times.taxii(record.date_added), "version": record.version, "media_type": STIX}
         for record in found.records
     ]
-    return _paged(_listed("objects", records, next), dates)
+    return _listed("objects", records, next, dates)
 
 
 def versions(found: Manifest, next: str | None, dates: Dates) -> Response:
     """The versions resource (§5.8)."""
-    return _paged(_listed("versions", [record.version for record in found.records], next), dates)
+    return _listed("versions", [record.version for record in found.records], next, dates)
 
 
-def _listed(name: str, members: Sequence[object], next: str | None) -> bytes:
+def _listed(name: str, members: Sequence[object], next: str | None, dates: Dates) -> Response:
     more = {"more": True, "next": next} if next else {}
-    return orjson.dumps(more | {name: members} if members else more)
+    content = orjson.dumps(more | {name: members} if members else more)
+    return _paged(content, dates, [(b"etag", _tag(content))] if members else [])
 
 
 class _Ready(Response):

@@ -15,7 +15,7 @@ import orjson
 
 from isac import times
 from isac.errors import NotFound
-from isac.policy.actors import MANAGERS, Actor, Role
+from isac.policy.actors import MANAGERS, Actor, Audience, Role
 from isac.stix.markings import TLP
 from isac.store.database import Connection
 from isac.store.facts import as_uuid, fetch
@@ -80,6 +80,17 @@ async def count(conn: Connection, pk: int, counts: Counts) -> None:
                                   repeated = repeated + %s WHERE pk = %s""",
         (counts.accepted, counts.held, counts.refused, counts.repeated, pk),
     )
+
+
+async def shown_versions(conn: Connection, audience: Audience, stix_ids: Iterable[str]) -> dict[str, str]:
+    """The versions that the manifests of an audience show of objects (STIX ids) that have none of their own."""
+    rows = await fetch(
+        conn,
+        """SELECT o.stix_id, l.version_text FROM objects o JOIN log l ON l.object = o.pk
+           WHERE o.stix_id = ANY(%s) AND l.audience = ANY(%s) AND l.ended_seq IS NULL""",
+        (list(stix_ids), list(audience.path)),
+    )
+    return dict(rows)
 
 
 async def complete(conn: Connection, pk: int, report: dict[str, Any], at: datetime) -> None:
