@@ -331,6 +331,25 @@ def test_what_is_listed_again_after_a_revocation_is_mitigated_under_its_new_id(r
     assert relationship["target_ref"] == second
 
 
+def test_who_is_listed_under_a_number_becomes_an_identity(reader: Reader) -> None:
+    rows = b"number,name,type,program\n7,Example Trading,-0- ,A] [B\n8,Jane Doe,individual,\n9,A Ship,vessel,\n"
+    columns: dict[str, str | list[str]] = {"value": "number", "name": "name", "kind": "type", "labels": "program"}
+    feed = Feed(
+        name="sdn", path="x", format="csv", license="x", redistribute=True, kind="organization", columns=columns
+    )
+    reading = reader.take_in(rows, feed, source="Sanctions")
+    assert reading.outcome.counts == Counts(accepted=2)
+    assert [problem.reason[:30] for problem in reading.problems] == ["«vessel» is no kind of observa"]
+
+    by_name = {body["name"]: body for body in reader.stored()}
+    assert by_name["Example Trading"]["identity_class"] == "organization"
+    assert by_name["Example Trading"]["labels"] == ["A", "B"]
+    assert by_name["Example Trading"]["external_references"] == [{"source_name": "Sanctions", "external_id": "7"}]
+    assert by_name["Jane Doe"]["identity_class"] == "individual"
+    renamed = rows.replace(b"Jane", b"Joan")
+    assert reader.take_in(renamed, feed, source="Sanctions").outcome.counts == Counts(accepted=1, repeated=1)
+
+
 def test_an_unchanged_list_without_dates_writes_nothing(reader: Reader) -> None:
     first = reader.take_in(LIST)
     before = reader.stored(history=True)

@@ -10,6 +10,7 @@ import jsonschema_rs
 import orjson
 import pytest
 import stix2
+from tests.corpus import documents, needs_corpus
 
 from isac.errors import Invalid
 from isac.formats.found import Found, Unreadable
@@ -19,7 +20,8 @@ from isac.stix.markings import MARKINGS, TLP
 from isac.stix.observables import documentation
 
 FEEDS = package_data("feeds")
-SAMPLES = {feed.name: feed for feed in load_all(FEEDS)}
+SAMPLES = {feed.name: feed for feed in load_all(FEEDS) if feed.sample}
+READY = {feed.name: feed for feed in load_all(FEEDS) if not feed.sample}
 
 GOOD: dict[str, Any] = {"name": "a-list", "path": "list.txt", "format": "text", "license": "CC0"}
 TABLE: dict[str, Any] = {**GOOD, "format": "csv", "columns": {"value": "url"}}
@@ -156,13 +158,13 @@ def test_the_published_schema_refuses_what_the_model_refuses(change: dict[str, A
 
 
 def test_the_samples_show_each_format() -> None:
-    assert SAMPLES.keys() == {"cisa-kev", "partner-bundle", "plain-list", "threatfox", "urlhaus"}
+    assert SAMPLES.keys() == {"partner-bundle", "plain-list", "sample-kev", "sample-threatfox", "sample-urlhaus"}
     assert all(feed.sample and feed.redistribute and feed.path and not feed.url for feed in SAMPLES.values())
 
 
 @pytest.mark.parametrize(
     ("name", "found", "unreadable"),
-    [("cisa-kev", 22, 2), ("plain-list", 35, 7), ("threatfox", 38, 3), ("urlhaus", 38, 3)],
+    [("sample-kev", 22, 2), ("plain-list", 35, 7), ("sample-threatfox", 38, 3), ("sample-urlhaus", 38, 3)],
 )
 def test_a_sample_shows_values_and_reasons(name: str, found: int, unreadable: int) -> None:
     rows = list(SAMPLES[name].read(payload(SAMPLES[name], FEEDS)))
@@ -170,7 +172,7 @@ def test_a_sample_shows_values_and_reasons(name: str, found: int, unreadable: in
     assert sum(isinstance(row, Unreadable) for row in rows) == unreadable
 
 
-@pytest.mark.parametrize("name", ["plain-list", "threatfox", "urlhaus"])
+@pytest.mark.parametrize("name", ["plain-list", "sample-threatfox", "sample-urlhaus"])
 def test_no_sample_accuses_anybody(name: str) -> None:
     for row in SAMPLES[name].read(payload(SAMPLES[name], FEEDS)):
         if isinstance(row, Found) and row.observable.kind not in ("md5", "sha-1", "sha-256"):
@@ -186,7 +188,7 @@ def test_no_web_address_in_a_sample_leads_anywhere() -> None:
 
 
 def test_kev_sample_numbers_were_never_given() -> None:
-    catalog = orjson.loads(payload(SAMPLES["cisa-kev"], FEEDS))
+    catalog = orjson.loads(payload(SAMPLES["sample-kev"], FEEDS))
     assert catalog["count"] == len(catalog["vulnerabilities"])
     numbers = [record["cveID"] for record in catalog["vulnerabilities"] if "cveID" in record]
     assert all(re.fullmatch(r"CVE-1999-(999\d\d|pending)", number) for number in numbers)
@@ -212,3 +214,87 @@ def test_partner_bundle_values_accuse_nobody() -> None:
         assert re.match(r"(192\.0\.2|198\.51\.100|203\.0\.113)\.", address)
     for name in re.findall(r"(?:domain-name:value|url:value|from_ref\.value|email-addr:value) = '([^']+)'", text):
         assert re.search(r"[.@][a-z-]+\.example(/|\Z)|\A[a-z-]+\.example\Z|\.example/", name), name
+
+
+# Definitions that come with the program
+
+#: by which sample of ours each is tried: values, and rows that cannot be read
+TRIED = {
+    "cisa-kev": ("cisa-kev.json", 22, 2),
+    "feodo": ("feodo.csv", 3, 1),
+    "ipsum": ("ipsum.txt", 3, 1),
+    "maltrail": ("maltrail.txt", 4, 1),
+    "malwarebazaar": ("malwarebazaar.csv", 5, 1),
+    "ofac-sdn": ("ofac-sdn.csv", 2, 1),
+    "openphish": ("openphish.txt", 3, 1),
+    "phishtank": ("phishtank.csv", 2, 1),
+    "spamhaus-drop": ("spamhaus-drop.json", 3, 1),
+    "sslbl": ("sslbl.csv", 2, 1),
+    "threatfox": ("threatfox.csv", 38, 3),
+    "urlhaus": ("urlhaus.csv", 38, 3),
+}
+
+
+def test_nothing_is_fetched_or_given_on_before_somebody_has_read_its_terms() -> None:
+    assert READY.keys() == TRIED.keys()
+    for feed in READY.values():
+        assert feed.url
+        assert feed.url.startswith("https://")
+        assert feed.every is None
+        assert not feed.redistribute
+        text = (FEEDS / f"{feed.name}.toml").read_text(encoding="utf-8")
+        assert "# Terms: " in text
+        assert "# every = " in text
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_a_definition_reads_what_has_its_shape(name: str) -> None:
+    file, good, bad = TRIED[name]
+    rows = list(READY[name].read((FEEDS / "samples" / file).read_bytes()))
+    found = [row for row in rows if isinstance(row, Found)]
+    assert (len(found), len(rows) - len(found)) == (good, bad)
+    for row in found:
+        if row.observable.kind in ("ipv4-addr", "ipv6-addr", "domain-name", "url"):
+            assert documentation(row.observable), row
+
+
+def test_no_web_address_in_their_samples_leads_anywhere() -> None:
+    for file, _, _ in TRIED.values():
+        text = (FEEDS / "samples" / file).read_text(encoding="utf-8")
+        for host in re.findall(r"https?://([^/\s\"':,]+)", text):
+            assert re.search(r"(\A|\.)example(\.(com|net|org))?\Z|\A(192\.0\.2|198\.51\.100|203\.0\.113)\.", host), host
+
+
+def test_what_columns_say_is_read() -> None:
+    (first, *_) = READY["feodo"].read((FEEDS / "samples" / "feodo.csv").read_bytes())
+    assert isinstance(first, Found)
+    assert (first.name, first.labels) == ("Example Loader", ("online",))
+    (first, *_) = READY["cisa-kev"].read((FEEDS / "samples" / "cisa-kev.json").read_bytes())
+    assert isinstance(first, Found)
+    assert first.action.startswith("Apply the vendor's update")
+    assert first.due
+    (first, *_) = READY["ofac-sdn"].read((FEEDS / "samples" / "ofac-sdn.csv").read_bytes())
+    assert isinstance(first, Found)
+    assert (first.name, first.labels) == ("EXAMPLE TRADING COMPANY", ("CYBER2", "ELECTION-EO13848"))
+    assert first.description == ""
+
+
+@needs_corpus
+@pytest.mark.parametrize(
+    ("name", "file", "good", "bad"),
+    [
+        ("cisa-kev", "kev-catalog.json.gz", 1404, 0),
+        ("feodo", "feodo-ipblocklist.csv", 28, 0),
+        ("ipsum", "ipsum.txt.gz", 120_430, 0),
+        ("maltrail", "maltrail-apt-a-l.tar.gz", 114_837, 2819),
+        ("openphish", "openphish-feed.txt", 300, 0),
+        ("phishtank", "phishtank-2021.csv.gz", 11_172, 158),
+        ("spamhaus-drop", "spamhaus-drop-json-lines.json.gz", 1406, 1),
+        ("sslbl", "sslbl-excel-saved.csv.gz", 5565, 0),
+        ("urlhaus", "urlhaus-online.csv.gz", 11_125, 0),
+    ],
+)
+def test_a_definition_reads_a_real_file_of_its_source(name: str, file: str, good: int, bad: int) -> None:
+    rows = [row for _, data in documents(f"feeds/{file}") for row in READY[name].read(data)]
+    found = [row for row in rows if isinstance(row, Found)]
+    assert (len(found), len(rows) - len(found)) == (good, bad)

@@ -17,7 +17,8 @@ from isac.stix.observables import KINDS, Observable, recognize
 #: our field → what its column holds. One column or a list of them: `value`, `labels` and `references` take all, the
 #: others the first that is filled in.
 FIELDS: Mapping[str, str] = {
-    "value": "the observable, or several hashes of one file; the only field that must be mapped",
+    "value": "the observable, several hashes of one file, or the number of a listed person or organization; the only "
+    "field that must be mapped",
     "kind": "what the value is, such as `ip:port`, `domain`, `md5_hash`; without it the form of the value tells",
     "first_seen": "when the source saw it first; ISO 8601, UTC unless it says otherwise, or as `dates` says",
     "last_seen": "stands in where `first_seen` is empty",
@@ -34,15 +35,17 @@ FIELDS: Mapping[str, str] = {
 }
 _ALL = frozenset({"value", "labels", "references"})
 
-# None is what abuse.ch writes for nothing.
-_EMPTY = frozenset({"", "-", "none", "null", "n/a", "na", "nan"})
+# None is what abuse.ch writes for nothing, and -0- what OFAC does.
+_EMPTY = frozenset({"", "-", "-0-", "none", "null", "n/a", "na", "nan"})
 _YES = frozenset({"true", "yes", "y", "1"})
 # The middle of each range in STIX 2.1 appendix A.
 _CONFIDENCE = {"low": 15, "medium": 50, "med": 50, "high": 85}
+#: who is named by a number of the source's: no observables, but listed like them
+PARTIES = ("individual", "organization")
 # What sources call a kind → our name for it. A kind that is not here is refused, not guessed: `evil.zip` as a
 # `filename` would read as a domain.
 _KINDS = {
-    **{kind: kind for kind in (*KINDS, "ip", "ip:port", "domain", "domain:port", "hash", "email", "asn")},
+    **{kind: kind for kind in (*KINDS, "ip", "ip:port", "domain", "domain:port", "hash", "email", "asn", *PARTIES)},
     "ipaddress": "ip",
     "ip address": "ip",
     "ipv4": "ipv4-addr",
@@ -76,10 +79,13 @@ _US_INSTANT = re.compile(
 )
 _WEB_ADDRESS = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
 _HASHES = re.compile(r"[0-9a-f]{32,128}(?:[\s,;|]+[0-9a-f]{32,128})+", re.ASCII | re.IGNORECASE)
+# OFAC writes `A] [B`.
+_BETWEEN_LABELS = re.compile(r"[,;]|\] \[")
 _BETWEEN_HASHES = re.compile(r"[\s,;|]+")
 # Control characters but for tab and line feed; PostgreSQL takes no NUL.
 _CONTROLS = dict.fromkeys([*range(9), *range(11, 32), 127])
 _TEXT_SHOWN = 200
+_LONGEST_NUMBER = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +154,10 @@ def observable_of(text: str, kind: str | None) -> Observable:
     """As `recognize`, for texts out of a file: raises ValueError also for characters that only damage explains."""
     if "\ufffd" in text or "\0" in text:
         raise ValueError("it holds bytes that are no UTF-8 text, or NUL characters")
+    if kind in PARTIES:
+        if not text.strip().isprintable() or len(text) > _LONGEST_NUMBER:
+            raise ValueError("it is no number of a list of persons and organizations")
+        return Observable(kind, text.strip())
     return recognize(text, kind)
 
 
@@ -232,7 +242,7 @@ def _found(
         return "".join(filled.get(field, ()))
 
     # Some write a list of Python into a cell.
-    labels = [label.strip(" []'\"") for text in filled.get("labels", ()) for label in re.split("[,;]", text)]
+    labels = [label.strip(" []'\"") for text in filled.get("labels", ()) for label in _BETWEEN_LABELS.split(text)]
     if one("compromised").lower() in _YES:
         labels.append("compromised")
     return Found(

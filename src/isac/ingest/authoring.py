@@ -15,7 +15,7 @@ from typing import Any, Literal
 import orjson
 
 from isac import times
-from isac.formats.found import Found, Unreadable
+from isac.formats.found import PARTIES, Found, Unreadable
 from isac.stix import authored, markings
 from isac.stix.markings import TLP
 from isac.stix.objects import same
@@ -64,9 +64,10 @@ async def author(
     confidence: int | None = None,
     valid_for: ValidFor = for_ever,
 ) -> tuple[list[bytes], list[Unreadable], int]:
-    """Indicators (of a CVE id: vulnerabilities) for the values that can be read, each value once, with what is to be
-    done about them; what cannot be read; and how often a value came again.
+    """Indicators for the values that can be read, each value once, with what is to be done about them; what cannot be
+    read; and how often a value came again.
 
+    Of CVE numbers vulnerabilities are made, of the numbers of listed persons and organizations identities.
     `producer` is the ISAC's identity, whose objects they are. Where `tlp` is None, what is stored keeps its marking and
     what is new gets the default: a list handed in for one organization as well must not be taken from the nation.
     `confidence` is of what says nothing of it; `valid_for` answers how long an observable of a kind holds from now on,
@@ -111,6 +112,8 @@ def _stix_id(source: str, found: Found, part: Part, generation: int) -> str:
         return authored.action_id(source, value, generation)
     if part == "mitigation":
         return authored.mitigation_id(source, value, generation)
+    if found.observable.kind in PARTIES:
+        return authored.party_id(source, value, generation)
     if found.observable.kind == "cve":
         return authored.vulnerability_id(source, value, generation)
     return authored.indicator_id(source, value, generation)
@@ -248,6 +251,8 @@ def _write(
         "labels": found.labels,
         "references": found.references,
     }
+    if found.observable.kind in PARTIES:
+        return authored.party(number=value, identity_class=found.observable.kind, **common)
     if found.observable.kind == "cve":
         return authored.vulnerability(cve=value, **common)
     until = found.until if found.until is not None and found.until > valid_from else None

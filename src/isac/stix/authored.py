@@ -37,6 +37,11 @@ def vulnerability_id(source: str, cve: str, generation: int = 0) -> str:
     return _minted("vulnerability", source, cve, generation)
 
 
+def party_id(source: str, number: str, generation: int = 0) -> str:
+    """The same for a person or organization that a source lists under a number."""
+    return _minted("identity", source, number, generation)
+
+
 def action_id(source: str, value: str, generation: int = 0) -> str:
     """The same for what is to be done about a value."""
     return _minted("course-of-action", source, value, generation)
@@ -139,6 +144,34 @@ def vulnerability(
         description=description,
         labels=list(labels),
         external_references=_references(source, [{"source_name": "cve", "external_id": number}, *references]),
+        object_marking_refs=markings.refs(tlp),
+    )
+
+
+def party(
+    *,
+    producer: str,
+    source: str,
+    number: str,
+    identity_class: str,
+    name: str,
+    tlp: TLP,
+    created: datetime,
+    modified: datetime,
+    description: str | None = None,
+    labels: Sequence[str] = (),
+    references: Sequence[Reference] = (),
+    generation: int = 0,
+) -> bytes:
+    """A person or organization that a source lists, with the listing as a reference."""
+    listing = {"source_name": source, "external_id": number}
+    return _written(
+        _head("identity", party_id(source, number, generation), producer, created, modified),
+        name=name or number,
+        description=description,
+        identity_class=identity_class,
+        labels=list(labels),
+        external_references=_references(source, [listing, *references]),
         object_marking_refs=markings.refs(tlp),
     )
 
