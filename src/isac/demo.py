@@ -155,6 +155,9 @@ def _saved(file: Path) -> dict[str, tuple[str, str]]:
 
 def _print(out: Console, address: str, keys: dict[str, tuple[str, str]], counts: dict[str, Counts]) -> None:
     for name, count in counts.items():
+        if count == Counts():
+            out.print(f"feed {name}: nothing is new")
+            continue
         out.print(
             f"feed {name}: {count.accepted} accepted, {count.held} held, {count.refused} refused, "
             f"{count.repeated} there already"

@@ -23,11 +23,11 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def configure() -> None:
-    """Send warnings, and our own events from INFO on, to standard error."""
+def configure(level: int = logging.INFO) -> None:
+    """Send warnings, and our own events from this level on, to standard error."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    logging.getLogger("isac").setLevel(logging.INFO)
+    logging.getLogger("isac").setLevel(level)
     # Its warnings say what the raised error says, once for each try.
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)

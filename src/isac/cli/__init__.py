@@ -7,6 +7,7 @@ a second to load.
 
 import contextlib
 import importlib.metadata
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -60,7 +61,7 @@ def options(
 
 def main() -> NoReturn:
     """Run a command; every known error is one sentence and an exit code."""
-    logs.configure()
+    logs.configure(logging.WARNING)  # whoever types a command reads its answer; a service tells more
     try:
         with database.explaining():
             app()
@@ -123,6 +124,7 @@ def worker(
     from isac import jobs
     from isac.store import migrations
 
+    logs.configure()
     wanted = settings()
     retention = timedelta(days=wanted.archive_days) if wanted.archive_days else None
     with database_url(wanted) as url:
