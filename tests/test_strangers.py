@@ -1,6 +1,7 @@
 """Every endpoint meets the wrong person. A route that is missing from `ENDPOINTS` fails the last test."""
 
 import dataclasses
+import json
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -28,9 +29,16 @@ ENDPOINTS = {
     ("GET", "/elections/collections/{collection}/objects/{stix_id}/"): 404,
     ("DELETE", "/elections/collections/{collection}/objects/{stix_id}/"): 404,
     ("GET", "/elections/collections/{collection}/objects/{stix_id}/versions/"): 404,
+    ("GET", "/api/v1/openapi.json"): 200,
+    ("POST", "/api/v1/submissions"): 404,
+    ("GET", "/api/v1/submissions"): 200,
+    ("GET", "/api/v1/submissions/{submission_id}"): 404,
+    ("POST", "/api/v1/extract"): 200,
 }
+#: what is for those alone who may hand in; it writes nothing of anybody else's
+SUBMITTING = [("POST", "/api/v1/submissions"), ("POST", "/api/v1/extract")]
 ELSEWHERE = ["oak", "ohio", "cook", "cook_submitter", "stranger"]
-TAXII = "application/taxii+json;version=2.1"
+TAXII, PROBLEM = "application/taxii+json;version=2.1", "application/problem+json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +52,13 @@ class There:
 
     def ask(self, method: str, path: str, secret: str | None) -> httpx2.Response:
         values = {"collection": self.collection, "stix_id": self.stix_id, "status_id": self.status_id}
+        values["submission_id"] = self.status_id
         body: dict[str, Any] = {}
-        if method == "POST":
+        if path == "/api/v1/submissions" and method == "POST":
+            body = {"content": json.dumps([TOOL]), "params": {"audience": self.collection}}
+        elif path == "/api/v1/extract":
+            body = {"content": b"hxxp://host-1[.]example"}
+        elif method == "POST":
             body = {"json": {"objects": [TOOL]}, "headers": {"Content-Type": TAXII}}
         auth = ("x", secret) if secret is not None else httpx2.Auth()
         return self.http.request(method, path.format(**values), auth=auth, **body)
@@ -105,7 +118,7 @@ def test_without_a_key_that_stands_there_is_only_401(there: There, people: dict[
 
             assert (endpoint, answer.status_code) == (endpoint, 401)
             assert answer.headers["www-authenticate"].startswith("Basic ")
-            assert answer.headers["content-type"] == TAXII
+            assert answer.headers["content-type"] == (PROBLEM if endpoint[1].startswith("/api/") else TAXII)
             assert secret is None or without_id(answer) == told
     assert there.everything(member) == before
 
@@ -119,6 +132,8 @@ def test_a_member_of_elsewhere_finds_nothing_of_this_county(there: There, people
     )
 
     for endpoint, status in ENDPOINTS.items():
+        if endpoint in SUBMITTING and not name.endswith("_submitter"):
+            status = 403
         answer = there.ask(*endpoint, people[name].secret)
 
         assert (endpoint, answer.status_code) == (endpoint, status)

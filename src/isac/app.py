@@ -12,10 +12,10 @@ from starlette.types import Receive, Scope, Send
 
 from isac import logs
 from isac.errors import IsacError
-from isac.serve import access, crowd, health, taxii, wire
+from isac.serve import access, api, crowd, health, taxii, wire
 from isac.serve.fast import Fast
 from isac.serve.pages import Pages
-from isac.serve.queries import Tokens
+from isac.serve.queries import Ignored, Tokens
 from isac.store import database, members
 from isac.store.follower import Follower, Written
 from isac.store.polls import Polls
@@ -72,6 +72,7 @@ def create_app(
                 polls=polls,
                 limits=access.Allowances() if limited and not free else None,
                 tokens=tokens,
+                ignored=Ignored(),
                 max_content_length=max_content_length,
                 visitor=visitor,
                 free=free,
@@ -84,11 +85,12 @@ def create_app(
                 app.state.site = app.fast.here = site
                 yield
 
-    # No page of FastAPI's own: it would be a route that anybody may call, and TAXII needs no description.
+    # No page of FastAPI's own: it would be a route that anybody may call, and its browser loads scripts from elsewhere.
     app = Application(title=taxii.TITLE, openapi_url=None, redirect_slashes=False, lifespan=lifespan)
     app.include_router(taxii.discovery)
     app.include_router(taxii.root)
     app.include_router(health.routes)
+    app.include_router(api.router)
     app.add_middleware(crowd.Crowd)
     app.add_middleware(wire.Door, roots=(taxii.DISCOVERY, taxii.ROOT))
     for error in (IsacError, RequestValidationError, HTTPException, database.Away, Exception):

@@ -53,6 +53,12 @@ class NotAcceptable(IsacError):
     status = 406
 
 
+class Conflict(IsacError):
+    """Another request stands in the way"""
+
+    status = 409
+
+
 class TooLarge(IsacError):
     """The request body is larger than max_content_length"""
 

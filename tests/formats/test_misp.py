@@ -49,6 +49,7 @@ def one(*attributes: Any, **rest: Any) -> Found:
 
 WRAPPINGS = [
     event(attribute()),
+    {"id": "7", **event(attribute())},
     {"Event": event(attribute())},
     [{"Event": event(attribute())}],
     [event(attribute())],
@@ -382,6 +383,7 @@ def test_what_is_no_event_is_refused(text: bytes, words: str) -> None:
         b'{"info":"x","Attribute":[],"objects":[]}',
         b'{"objects":[],"more":false}',
         b'[{"type":"indicator"}]',
+        b'{"id":"indicator--1","info":"x","Attribute":[]}',
         b'{"stix_header":{}}',
         b'{"rows":[{"v":1}]}',
         b'{"Object":[1,2],"name":"x"}',
@@ -401,7 +403,20 @@ def test_what_is_no_misp_is_not_taken_for_it(text: bytes) -> None:
     assert not is_index(text)
 
 
-KEYS = ["type", "value", "to_ids", "Tag", "name", "Galaxy", "GalaxyCluster", "tag_name", "Attribute", "Object", "Event"]
+KEYS = [
+    "type",
+    "value",
+    "to_ids",
+    "Tag",
+    "EventTag",
+    "name",
+    "Galaxy",
+    "GalaxyCluster",
+    "tag_name",
+    "Attribute",
+    "Object",
+    "Event",
+]
 KEYS += ["response", "info", "date", "timestamp", "first_seen", "distribution", "deleted", "comment"]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),

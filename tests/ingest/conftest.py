@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import uvloop
 from psycopg import sql
-from tests.conftest import Person
+from tests.conftest import Person, copied
 
 from isac.ingest.intake import Outcome, Submission, take_in
 from isac.policy.actors import Actor
@@ -91,10 +91,8 @@ def _path(table: str) -> tuple[str, str]:
 @pytest.fixture(scope="module")
 def shared(postgres: str, template: dict[str, Person]) -> Iterator[tuple[Pool, Run, str]]:
     """One database for this file: a clone for each of these many small tests costs more than they do."""
-    with psycopg.connect(postgres, autocommit=True) as conn:
-        conn.execute("CREATE DATABASE test_intake TEMPLATE template_isac")
-    url = database.create(postgres, "test_intake")
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    assert template
+    with copied(postgres) as url, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         context = database.pool(url, size=4)
         yield runner.run(context.__aenter__()), runner.run, url
         runner.run(context.__aexit__(None, None, None))

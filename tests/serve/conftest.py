@@ -13,6 +13,7 @@ import pytest
 import uvloop
 from starlette.types import Receive, Scope, Send
 from tests.conftest import Person, Running, copied, serving
+from tests.serve.api_world import World
 
 from isac import times
 from isac.serve.access import Site
@@ -275,3 +276,12 @@ def revoke(database_url: str) -> Callable[[str], None]:
             await members.revoke_key(conn, key_id, "test", times.now())
 
     return lambda key_id: uvloop.run(at_once(key_id))
+
+
+@pytest.fixture(scope="module")
+def world(postgres: str, template: dict[str, Person]) -> Iterator[World]:
+    """The tests of a file share a server, so each names what nobody has named."""
+    with copied(postgres) as url, serving(url) as server:
+        found = World(url, server, template)
+        yield found
+        found.close()

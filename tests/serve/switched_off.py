@@ -185,6 +185,13 @@ MUTATIONS = [
         ANSWERS + "test_t26_t28_no_list_is_empty_nothing_is_null_and_each_of_our_times_has_six_decimals",
     ),
     (
+        "T-25",
+        "isac.stix.objects",
+        "option=orjson.OPT_STRICT_INTEGER",
+        "option=None",
+        ANSWERS + "test_t25_whole_numbers_that_not_every_reader_has_exactly_are_refused",
+    ),
+    (
         "T-28",
         WIRE,
         "if value is not None and value != []",
@@ -455,6 +462,20 @@ MUTATIONS = [
         ANSWERS + "test_l18_gzip_and_etags_change_neither_type_nor_content",
     ),
     (
+        "A-6",
+        WIRE,
+        "if status == 200 else _PRIVATE",
+        "if False else _PRIVATE",
+        ANSWERS + "test_a6_who_has_an_answer_gets_304_on_every_endpoint_until_it_changes",
+    ),
+    (
+        "A-7",
+        QUERIES,
+        "if name not in told and",
+        "if",
+        ANSWERS + "test_a7_what_is_ignored_is_logged_once_for_each_key_and_name",
+    ),
+    (
         "T-66",
         FAST,
         "more = len(rows) > query.limit",
@@ -525,6 +546,13 @@ MUTATIONS = [
         "total=success + failure + pending",
         "total=success + pending",
         WRITING + "test_t83_t86_t87_t89_t26_a_post_answers_202_with_its_status",
+    ),
+    (
+        "T-88",
+        "isac.ingest.intake",
+        "arrival.version or shown.get(arrival.stix_id)",
+        "arrival.version",
+        WRITING + "test_t88_what_has_no_version_is_listed_with_the_one_that_the_manifest_shows",
     ),
     (
         "T-90",

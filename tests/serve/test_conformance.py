@@ -1,6 +1,7 @@
 """The table of conformance, and what holds for every answer of a TAXII 2.1 server (§1.6, §3; T-…, A-… of the table)."""
 
 import json
+import logging
 import re
 import socket
 import uuid
@@ -143,6 +144,29 @@ def test_t25_an_object_that_names_a_property_twice_is_refused(clerk: Asking) -> 
 
     assert (answer.status_code, answer.json()["failure_count"]) == (202, 1)
     assert clerk.objects() == []
+
+
+@pytest.mark.taxii("T-25")
+@pytest.mark.parametrize("number", ["9007199254740992", "-9007199254740992", "18446744073709551616", "9" * 300])
+def test_t25_whole_numbers_that_not_every_reader_has_exactly_are_refused(clerk: Asking, number: str) -> None:
+    for place in ("%s", '{"a":[1,%s]}', "[ %s ]"):
+        text = json.dumps(tool())[:-1] + f',"x_number":{place % number}}}'
+        for form in (text, text.replace(", ", ",").replace(": ", ":")):
+            body = f'{{"objects":[{form}]}}'
+            answer = clerk.request("POST", "objects/", content=body, headers={"Content-Type": TAXII})
+            ((failure),) = answer.json()["failures"]
+            assert failure["message"].startswith(f"{number[:40]} is no whole number between")
+    assert clerk.objects() == []
+
+
+@pytest.mark.taxii("T-25")
+def test_t25_other_numbers_come_back_as_they_were_sent(clerk: Asking) -> None:
+    numbers = "[9007199254740991,-9007199254740991,1e300,0.1,1E20,12345678901234567890.5,0]"
+    text = json.dumps(tool("9" * 30))[:-1] + f',"x_numbers":{numbers}}}'
+    answer = clerk.request("POST", "objects/", content=f'{{"objects":[{text}]}}', headers={"Content-Type": TAXII})
+
+    assert answer.json()["success_count"] == 1
+    assert numbers in clerk.get("objects/").text
 
 
 # ---------------------------------------------------------------------------------------------------------- every error
@@ -343,3 +367,43 @@ def test_t79_delete_in_one_collection_leaves_the_object_in_another(clerk: Asking
     assert clerk.request("DELETE", f"objects/{one['id']}/").status_code == 200
     assert clerk.names() == []
     assert clerk.names(f"{clerk.home}objects/{one['id']}/") == ["one"]
+
+
+@pytest.mark.taxii("A-6", "L-18")
+def test_a6_who_has_an_answer_gets_304_on_every_endpoint_until_it_changes(clerk: Asking, paths: list[str]) -> None:
+    tags = {}
+    for path in paths:
+        answer = clerk.get(path)
+        tags[path] = answer.headers["etag"]
+        for method in ("GET", "HEAD"):
+            same = clerk.request(method, path, headers={"If-None-Match": tags[path]})
+            assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tags[path]), path
+    clerk.add(tool("another"))
+    changed = {path for path in paths if clerk.get(path).headers["etag"] != tags[path]}
+    assert changed == {f"{clerk.shelf}manifest/", f"{clerk.shelf}objects/"}
+    (own,) = [path for path in paths if path.endswith("/versions/")]
+    one = own.split("/")[-3]
+    clerk.add(tool("anew", "2026-06-01T00:00:00.000Z", id=one))
+    answer = clerk.request("GET", own, headers={"If-None-Match": tags[own]})
+    assert (answer.status_code, len(answer.json()["versions"])) == (200, 2)
+
+
+@pytest.mark.taxii("A-7")
+def test_a7_what_is_ignored_is_logged_once_for_each_key_and_name(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "isac.serve.queries")
+    clerk, other = ask("franklin_submitter"), ask("cook")
+    clerk.add(tool())
+    caplog.clear()
+    for _ in range(3):
+        clerk.get("objects/", {"match[name]": "x", "limit": 5})
+        clerk.get("manifest/", {"match[name]": "x", "page": "2"})
+        other.get(f"{other.home}objects/", {"match[name]": "y"})
+    for number in range(50):
+        other.get(f"{other.home}objects/", {f"p{number}" + "x" * 500: "y"})
+    told = [vars(record) for record in caplog.records if record.name == "isac.serve.queries"]
+
+    assert [each["parameter"] for each in told if each["actor"] == clerk.person.key_id] == ["match[name]", "page"]
+    others = [each["parameter"] for each in told if each["actor"] == other.person.key_id]
+    assert others[0] == "match[name]"
+    assert len(others) == len(set(others)) == 20
+    assert max(map(len, others)) <= 60

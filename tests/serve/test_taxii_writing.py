@@ -47,6 +47,18 @@ def test_t83_t86_t87_t89_t26_a_post_answers_202_with_its_status(clerk: Asking) -
 
 
 @pytest.mark.taxii("T-88")
+def test_t88_what_has_no_version_is_listed_with_the_one_that_the_manifest_shows(clerk: Asking) -> None:
+    one, two = mutex("1"), mutex("2")
+    first = clerk.post(one).json()
+    again = clerk.post(one, two, tool()).json()
+    shown = {record["id"]: record["version"] for record in clerk.objects("manifest/")}
+
+    assert [line["version"] for line in first["successes"]] == [shown[one["id"]]]
+    assert {line["id"]: line["version"] for line in again["successes"]} == shown
+    assert clerk.get(f"/elections/status/{again['id']}/").json() == again
+
+
+@pytest.mark.taxii("T-88")
 def test_t88_details_name_id_version_and_the_reason(clerk: Asking) -> None:
     one, bad = tool(), tool(name="")
     del bad["name"]

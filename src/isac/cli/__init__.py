@@ -233,6 +233,30 @@ def ingest(
 
 
 @app.command()
+def replay(
+    submission: Annotated[str, typer.Argument(help="Its id, as `isac ingest` and the status say it.")],
+) -> None:
+    """Read a submission once more from what was kept of it, after a parser or a feed's definition was mended.
+
+    Only what differs changes.
+
+    Example: isac replay 0b8c5e0e-6c1b-4a57-9d0e-5f3c1d2a7b64
+    """
+    from isac.ingest import replay as replaying
+
+    report = Report()
+
+    async def work(pool: Pool) -> None:
+        with bar(submission) as (_, progress):
+            report.add(await replaying.replay(pool, submission, feed_named, progress=progress))
+
+    with_database(work)
+    for line in report.lines():
+        out.print(line)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
 def extract(
     paths: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Reports, advisories, mails: text, Markdown, HTML, .eml.")

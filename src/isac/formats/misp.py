@@ -70,10 +70,10 @@ _MAX_WORDS = 5000
 _HASHES_LINE = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*+[0-9a-f]{32},[0-9a-f]{8}-[0-9a-f-]{27}\s")
 _MANIFEST_KEY = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _MANIFEST = re.compile(rb'(?:\xef\xbb\xbf)?[ \t\r\n]*+\{\s*+"[0-9a-fA-F-]{36}"\s*+:\s*+\{')
-# What is surely something else need not be cut.
+# What is surely something else need not be cut. Ids of MISP are numbers.
 _OTHER = re.compile(
     rb'(?:\xef\xbb\xbf)?[ \t\r\n]*+(?:[^\s{\[]|\[(?!\s*+\{\s*+"Event")|'
-    rb'\{\s*+"(?:type|id|objects|spec_version|more|next)"\s*+:)'
+    rb'\{\s*+"(?:(?:type|objects|spec_version|more|next)"\s*+:|id"\s*+:\s*+"[a-z]))'
 )
 _TECHNIQUE = re.compile(r'misp-galaxy:mitre-[a-z-]*="[^"]{0,300}? - ((T\d{4})(?:\.(\d{3}))?|[GS]\d{4})"', re.IGNORECASE)
 # `tlp:red` of MISP's own taxonomy, `iep:traffic-light-protocol="RED"` and what people write instead.

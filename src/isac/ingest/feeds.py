@@ -256,9 +256,17 @@ def load(path: Path) -> Feed:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise Invalid(f"{path}: this is not TOML: {error}.") from error
     try:
+        return checked(definition)
+    except Invalid as error:
+        raise Invalid(f"{path}: {error.detail}") from error
+
+
+def checked(definition: Mapping[str, Any]) -> Feed:
+    """Raises Invalid that names each key that is wrong and what to do."""
+    try:
         return Feed.model_validate(definition)
     except ValidationError as error:
-        raise Invalid(f"{path}: {'; '.join(_problem(dict(found)) for found in error.errors())}.") from error
+        raise Invalid(f"{'; '.join(_problem(dict(found)) for found in error.errors())}.") from error
 
 
 def load_all(folder: Path) -> list[Feed]:

@@ -7,7 +7,7 @@ import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,8 @@ from isac.formats.cutting import Pieces
 from isac.formats.found import Found, Unreadable
 from isac.ingest.authoring import author, for_ever
 from isac.ingest.intake import Outcome, Submission, take_in
-from isac.policy.actors import Actor
+from isac.ingest.rehearsal import rehearse
+from isac.policy.actors import Actor, Role
 from isac.policy.screen import default_tlp
 from isac.stix.markings import TLP
 from isac.store import archive, members, submissions
@@ -41,6 +42,8 @@ _TAR, _TAR_AT = b"ustar", 257
 _BEGINS_AS_JSON = re.compile(rb"[\xef\xbb\xbf \t\r\n]*+(?:[{<]|\[(?![0-9a-z-]+:))")
 #: where a zero byte shows that a file is no text
 _HEAD = 4096
+#: but for UTF-16, which says so
+_WIDE = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class Payload:
     pieces: Sequence[bytes] | None = None
     #: events of MISP
     events: Sequence[bytes] = ()
+    #: the whole file, where this is a part of it
+    file: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +78,30 @@ def payloads(path: Path, feed: "Feed | None" = None) -> Iterator[Payload]:
     All MISP of an archive is one document and, without a feed, which has a reader of its own, all STIX, too.
     """
     try:
-        data = path.read_bytes()
-        if data.startswith(_GZIP):
-            with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
+        yield from documents(str(path), path.read_bytes(), feed)
+    except OSError as error:
+        raise Invalid(f"{path}: cannot be read ({error.strerror or error}).") from error
+
+
+def documents(path: str, file: bytes, feed: "Feed | None" = None) -> Iterator[Payload]:
+    """The same of a file's bytes. Raises Invalid if it is damaged."""
+    try:
+        data = file
+        if file.startswith(_GZIP):
+            with gzip.GzipFile(fileobj=io.BytesIO(file)) as packed:
                 data = packed.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise Invalid(f"{path}: holds more than {MAX_BYTES >> 20} MiB; cut it into several files.")
         if data.startswith(_TAR, _TAR_AT):
-            yield from _members(path, data, feed)
+            for member in _members(path, data, feed):
+                yield replace(member, file=file)
         else:
-            yield Payload(str(path), data)
-    except OSError as error:
-        raise Invalid(f"{path}: cannot be read ({error.strerror or error}).") from error
-    except (EOFError, zlib.error, tarfile.TarError) as error:
+            yield Payload(path, data, file=file)
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise Invalid(f"{path}: is damaged ({error}); get it again.") from error
 
 
-def _members(path: Path, data: bytes, feed: "Feed | None") -> Iterator[Payload]:
+def _members(path: str, data: bytes, feed: "Feed | None") -> Iterator[Payload]:
     pieces: list[bytes] = []
     events: list[bytes] = []
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
@@ -113,12 +125,12 @@ def _members(path: Path, data: bytes, feed: "Feed | None") -> Iterator[Payload]:
                 # A list, or what its reader will refuse with the reason.
                 yield Payload(f"{path}:{member.name}", content)
     if pieces:
-        yield Payload(str(path), b"", pieces)
+        yield Payload(path, b"", pieces)
     if events:
-        yield Payload(str(path), b"", events=events)
+        yield Payload(path, b"", events=events)
 
 
-def _refuse_large(path: Path, archive: tarfile.TarFile) -> None:
+def _refuse_large(path: str, archive: tarfile.TarFile) -> None:
     """Before anything is read: files with holes take no room in the archive, and empty ones hardly any."""
     size = 0
     for number, member in enumerate(archive, start=1):
@@ -162,14 +174,17 @@ async def ingest(
     beside: bool = False,
     progress: Callable[[int], None] = lambda _: None,
     looked: Callable[[Sequence[bytes], Sequence[Unreadable]], None] = lambda _, __: None,
-    original: bytes | None = None,
     media_type: str = "application/octet-stream",
+    definition: "Feed | None" = None,
+    context: str = "",
+    free: bool = False,
+    dry: bool = False,
 ) -> Reading:
     """Take one document in: STIX 2.1 as it is, all else as objects of ours. What it was read from is archived.
 
-    `looked` is shown the objects and what nobody could read, and may raise before anything is taken in; `original` is
-    what came, where it was packed or held more. `beside`: judge a large document's objects in a second process. Raises
-    Invalid where it cannot be read as a whole.
+    `looked` is shown the objects and what nobody could read, and may raise before anything is taken in. `beside`: judge
+    a large document's objects in a second process. `definition`: how to read it, where no feed says so. `dry`: only say
+    what would become of it. Raises Invalid where it cannot be read as a whole.
     """
     if feed is not None and not feed.redistribute:
         raise Invalid(f"Feed {feed.name}: its terms forbid redistribution (redistribute = false); it is not released.")
@@ -179,38 +194,42 @@ async def ingest(
     if payload.events:
         read = misp.read_events(payload.events)
     elif read is None:
-        read = await asyncio.to_thread(_read, payload.data, feed)
+        read = await asyncio.to_thread(_read, payload.data, feed or definition)
     pieces, problems, again = read, list[Unreadable](), 0
     # What was cut at one go is STIX 2.1 or no STIX, and copying each piece out of it takes long.
     if isinstance(pieces, Iterator) or (not isinstance(pieces, Pieces) and any(map(stix20.recognized, pieces))):
         async with pool.connection() as conn:
-            ours = (await members.steward(conn)).identity
+            # What the ISAC reads becomes its own, and what a member hands in the member's.
+            ours = (await members.steward(conn) if asking.role is Role.STEWARD else asking).identity
             # As it was first written: the ids of our objects hang on it, and «Vendor» is «vendor».
-            source = await members.name(conn, asking.organization)
+            name = await members.name(conn, asking.organization)
             if isinstance(pieces, Iterator):
                 pieces, problems, again = await author(
                     conn,
                     pieces,
                     producer=ours,
-                    source=source,
+                    source=name,
                     tlp=tlp,
                     default=default_tlp(collection.own),
                     now=times.now(),
                     confidence=feed.confidence if feed else None,
                     valid_for=feed.valid_for if feed else for_ever,
                 )
-        pieces = await asyncio.to_thread(list, stix20.upgraded(pieces, ours, source))
+        pieces = await asyncio.to_thread(list, stix20.upgraded(pieces, ours, name))
     looked(pieces, problems)
-    submission = Submission(pieces, collection.own, source, tlp, sample)
+    submission = Submission(pieces, collection.own, source, tlp, sample, context)
+    if dry:
+        return Reading(payload.name, await rehearse(pool, submission, asking, free=free), problems)
     beside = beside and len(pieces) > LARGE
-    outcome = await take_in(pool, submission, asking, beside=beside, progress=progress)
+    outcome = await take_in(pool, submission, asking, free=free, beside=beside, progress=progress)
     outcome.counts += Counts(repeated=again)
     if not outcome.classified:
         async with pool.connection() as conn, conn.transaction():
-            came = payload.data if original is None else original
+            came = payload.data if payload.file is None else payload.file
             kept = await archive.keep(conn, came, media_type, times.now())
-            name = feed.name if feed else None
-            await submissions.attach(conn, outcome.id, Kept(kept, payload.name, name, tlp, sample))
+            read_as = definition.model_dump_json(exclude_defaults=True) if definition else None
+            how = Kept(kept, payload.name, feed.name if feed else None, tlp, sample, read_as)
+            await submissions.attach(conn, outcome.id, how)
     return Reading(payload.name, outcome, problems)
 
 
@@ -227,6 +246,6 @@ def _read(data: bytes, feed: "Feed | None") -> Sequence[bytes] | Iterator[Found 
         return stix.read(data)
     if not data.strip(b"\xef\xbb\xbf \t\r\n"):
         raise Invalid("is empty.")
-    if b"\0" in data[:_HEAD]:
+    if b"\0" in data[:_HEAD] and data[:2] not in _WIDE:
         raise Invalid("is no text. Unpack a ZIP file first, and save a document as plain text (UTF-8).")
     return text.guess(data)

@@ -7,10 +7,11 @@ costs its batch. A batch is one transaction of at most 2,000 objects, each id at
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -38,6 +39,8 @@ class Submission:
     tlp: TLP | None = None
     #: documentation addresses are welcome
     sample: bool = False
+    #: words for analysts
+    context: str = ""
 
 
 @dataclass(slots=True)
@@ -49,6 +52,8 @@ class Outcome:
     successes: list[dict[str, str]] = field(default_factory=list)
     failures: list[dict[str, str]] = field(default_factory=list)
     pendings: list[dict[str, str]] = field(default_factory=list)
+    #: places in `successes` of what was there already
+    repeated: list[int] = field(default_factory=list)
     #: codes of the audiences from which a stricter marking took objects, and how many
     taken: Counter[str] = field(default_factory=Counter)
     #: something in it is classified, so it must not be archived
@@ -84,25 +89,15 @@ async def _take_in(
     progress: Callable[[int], None],
 ) -> Outcome:
     now = times.now()
-    default = submission.tlp if submission.tlp is not None else default_tlp(submission.audience)
     async with pool.connection() as conn:
-        poster = await _poster(conn, asking, free=free)
-        known, companions, others = await asyncio.to_thread(look_over, submission.pieces, default)
-        await _learn_stored(conn, known)
+        poster = await poster_of(conn, asking, free=free)
+        judge, companions, others = await prepared(conn, submission, asking, now, free=free)
         async with conn.transaction():
-            pk, public_id = await submissions.begin(conn, asking, submission.audience.pk, submission.source, now)
+            pk, public_id = await submissions.begin(
+                conn, asking, submission.audience.pk, submission.source, now, submission.context
+            )
             await audit.record(conn, asking.key_id, "submit", public_id, submission.audience.code, now)
         outcome = Outcome(public_id)
-        judge = Judge(
-            known,
-            default,
-            now,
-            times.nanoseconds(now),
-            asking.identity,
-            submission.audience.code,
-            free=free,
-            sample=submission.sample,
-        )
     #: what is written just now, with the ids in it: of two versions of one object the first is written first
     writing: dict[asyncio.Task[None], set[str]] = {}
     #: pieces whose writing began; were companions among the last of them?
@@ -138,7 +133,28 @@ async def _one_written(writing: dict[asyncio.Task[None], set[str]]) -> None:
         task.result()
 
 
-async def _poster(conn: Connection, asking: Actor, *, free: bool) -> Poster:
+async def prepared(
+    conn: Connection, submission: Submission, asking: Actor, now: datetime, *, free: bool
+) -> tuple[Judge, list[int], list[int]]:
+    """Who judges the pieces; the places of companions, which go first, and of the others."""
+    default = submission.tlp if submission.tlp is not None else default_tlp(submission.audience)
+    known, companions, others = await asyncio.to_thread(look_over, submission.pieces, default)
+    await _learn_stored(conn, known)
+    judge = Judge(
+        known,
+        default,
+        now,
+        times.nanoseconds(now),
+        asking.identity,
+        submission.audience.code,
+        free=free,
+        sample=submission.sample,
+    )
+    return judge, companions, others
+
+
+async def poster_of(conn: Connection, asking: Actor, *, free: bool) -> Poster:
+    """Who hands in, with all that verdicts hang on."""
     producers = {(await facts.producers(conn, [asking.identity]))[asking.identity]}
     organizations = {asking.organization}
     if asking.role is Role.STEWARD:
@@ -178,36 +194,60 @@ async def _write(
     by = facts.By(poster.actor.key_id, now, free=poster.free)
     async with pool.connection() as conn, conn.transaction():
         weighed = await log.weigh(conn, batch.arrivals, audience, poster)
-        verdicts = _with_repeats(batch, list(zip(batch.arrivals, weighed.admissions, strict=True)))
-        holdings = [
-            *batch.holdings,
-            *(_held(arrival, verdict) for arrival, verdict in verdicts if verdict.rule),
-        ]
-        failures = [*batch.refusals, *_refused(verdicts, now)]
-        repeated = sum(verdict.move is Move.REPEAT for _, verdict in verdicts)
-        counts = Counts(
-            accepted=batch.count - len(holdings) - len(failures) - repeated,
-            held=len(holdings),
-            refused=len(failures),
-            repeated=repeated,
-        )
-        if holdings:
-            await submissions.hold(conn, pk, audience.pk, holdings, now)
+        found = verdicts(batch, weighed.admissions, now)
+        if found.holdings:
+            await submissions.hold(conn, pk, audience.pk, found.holdings, now)
         taken = await log.put(conn, weighed, audience, poster, by, pk)
-        await submissions.count(conn, pk, counts)
+        await submissions.count(conn, pk, found.counts)
+        told = found.entered if len(outcome.successes) <= LINES else []
+        unversioned = {arrival.stix_id for arrival, _ in told if arrival.version is None}
+        shown = await submissions.shown_versions(conn, audience, unversioned) if unversioned else {}
     progress(batch.count)
-    outcome.counts += counts
-    outcome.classified |= batch.classified
     outcome.taken.update(lost.code for lost in taken)
+    add(outcome, batch, found, now, shown)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """What becomes of a batch."""
+
+    counts: Counts
+    holdings: list[Holding]
+    failures: list[dict[str, str]]
+    entered: list[tuple[Arrival, Admission]]
+
+
+def verdicts(batch: Batch, admissions: Iterable[Admission], now: datetime) -> Verdicts:
+    """What becomes of a batch whose arrivals were admitted so."""
+    judged = _with_repeats(batch, list(zip(batch.arrivals, admissions, strict=True)))
+    holdings = [*batch.holdings, *(_held(arrival, verdict) for arrival, verdict in judged if verdict.rule)]
+    failures = [*batch.refusals, *_refused(judged, now)]
+    entered = [
+        (arrival, verdict) for arrival, verdict in judged if not verdict.rule and verdict.move is not Move.REFUSE
+    ]
+    repeated = sum(verdict.move is Move.REPEAT for _, verdict in judged)
+    accepted = batch.count - len(holdings) - len(failures) - repeated
+    return Verdicts(Counts(accepted, len(holdings), len(failures), repeated), holdings, failures, entered)
+
+
+def add(
+    outcome: Outcome, batch: Batch, found: Verdicts, now: datetime, shown: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Add what became of a batch; `shown` are the versions under which clients meet what has none of its own."""
+    outcome.counts += found.counts
+    outcome.classified |= batch.classified
     if len(outcome.failures) <= LINES:
-        outcome.failures += failures
+        outcome.failures += found.failures
     if len(outcome.pendings) <= LINES:
-        outcome.pendings += [line(h.stix_id, h.version, h.reason, now) for h in holdings]
+        outcome.pendings += [line(h.stix_id, h.version, h.reason, now) for h in found.holdings]
     if len(outcome.successes) <= LINES:
+        first = len(outcome.successes)
         outcome.successes += [
-            line(arrival.stix_id, arrival.version, None, now)
-            for arrival, verdict in verdicts
-            if not verdict.rule and verdict.move is not Move.REFUSE
+            line(arrival.stix_id, arrival.version or shown.get(arrival.stix_id), None, now)
+            for arrival, _ in found.entered
+        ]
+        outcome.repeated += [
+            first + place for place, (_, verdict) in enumerate(found.entered) if verdict.move is Move.REPEAT
         ]
 
 
@@ -237,4 +277,7 @@ def _refused(judged: Iterable[tuple[Arrival, Admission]], now: datetime) -> list
 
 def _report(outcome: Outcome) -> dict[str, Any]:
     lists = {"successes": outcome.successes, "failures": outcome.failures}
-    return {name: lines for name, lines in lists.items() if 0 < len(lines) <= LINES}
+    report: dict[str, Any] = {name: lines for name, lines in lists.items() if 0 < len(lines) <= LINES}
+    if "successes" in report and outcome.repeated:
+        report["repeated"] = outcome.repeated
+    return report

@@ -8,6 +8,8 @@ from isac.store.submissions import Counts
 
 #: reasons that are named; of more only the number
 _REASONS = 20
+#: submissions that are named one by one
+_NAMED = 3
 
 
 class Report:
@@ -21,8 +23,11 @@ class Report:
         self.where = ""
         self.reasons: Counter[tuple[str, str]] = Counter()
         self.examples: dict[tuple[str, str], str] = {}
+        #: what was read, by the submission's id
+        self.submissions: dict[str, str] = {}
 
     def add(self, reading: Reading) -> None:
+        self.submissions[reading.outcome.id] = reading.name
         self.counts += reading.outcome.counts + Counts(refused=sum(not each.left_out for each in reading.problems))
         self.taken += reading.outcome.taken
         for verdict, lines in (("refused", reading.outcome.failures), ("held", reading.outcome.pendings)):
@@ -40,7 +45,8 @@ class Report:
         """The report, the counts first."""
         counts = self.counts
         yield f"accepted {counts.accepted}, held {counts.held}, refused {counts.refused}, repeated {counts.repeated}"
-        yield f"  for {self.where}"
+        if self.where:
+            yield f"  for {self.where}"
         for code, number in self.taken.items():
             yield f"  {number} taken away from {code}, where the new marking does not let them be"
         for (verdict, reason), number in self.reasons.most_common(_REASONS):
@@ -52,6 +58,9 @@ class Report:
             yield "  To try it with such addresses: --sample"
         for reason in self.unread:
             yield f"  not read: {reason}"
+        if len(self.submissions) <= _NAMED:
+            for submission, name in self.submissions.items():
+                yield f"  submission {submission}: {name}"
 
     @property
     def exit_code(self) -> int:

@@ -192,7 +192,7 @@ class _Running:
 
             reading = await ingest(
                 self.pool,
-                Payload(document.name, content),
+                Payload(document.name, content, file=document.content),
                 collection,
                 asking,
                 self.feed.name,
@@ -200,7 +200,6 @@ class _Running:
                 sample=self.feed.sample,
                 progress=self.progress,
                 looked=read,
-                original=document.content,
                 media_type=document.media_type,
             )
             self.counts += reading.outcome.counts

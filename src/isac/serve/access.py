@@ -1,7 +1,7 @@
 """Who calls: credential → actor; the annotated types of the endpoints' signatures (TAXII 2.1 §1.6.9, §8.2.2).
 
-An endpoint whose own signature carries neither `Member` nor `Anyone` keeps the server from starting, whatever its
-router asks of all requests.
+An endpoint whose own signature carries neither `Member`, `Submitter` nor `Anyone` keeps the server from starting,
+whatever its router asks of all requests.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import base64
 import hashlib
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -20,12 +20,12 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 from starlette.types import Scope as ASGIScope
 
-from isac.errors import IsacError, NotFound, TooMany, Unauthorized
+from isac.errors import Forbidden, IsacError, NotFound, TooMany, Unauthorized
 from isac.policy.actors import Actor, Audience, Fingerprint, Role, Scope, may_read
 from isac.serve import certificates, wire
 from isac.serve.limits import KEY, VISITOR, WRONG_KEY, Buckets
 from isac.serve.pages import Pages
-from isac.serve.queries import Tokens
+from isac.serve.queries import Ignored, Tokens
 from isac.store import members
 from isac.store.database import Connection, Pool
 from isac.store.follower import Follower
@@ -140,6 +140,7 @@ class Site:
     #: None: nobody is told to slow down
     limits: Allowances | None
     tokens: Tokens
+    ignored: Ignored
     max_content_length: int
     #: who brings no key, where the operator opened the public collection; None elsewhere
     visitor: Actor | None
@@ -147,6 +148,8 @@ class Site:
     free: bool
     #: where definitions of feeds lie, whose health is told; None: nobody asks
     feeds: Path | None
+    #: one text is read at a time, which takes the whole of a processor
+    reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
 
 def secret_in(headers: Headers) -> str | None:
@@ -236,6 +239,13 @@ async def member(request: Request, asking: Annotated[Actor, Depends(anyone)]) ->
     return asking
 
 
+async def submitter(asking: Annotated[Actor, Depends(member)]) -> Actor:
+    """The actor of a request, who may hand in. Raises Forbidden."""
+    if asking.role is Role.POLLER:
+        raise Forbidden("This key may read, but not hand in; ask the ISAC for a key with the role submitter.")
+    return asking
+
+
 def no_key() -> Unauthorized:
     return Unauthorized("Send your key: as the password of HTTP Basic, or as Authorization: Bearer.")
 
@@ -257,6 +267,7 @@ async def _reading(request: Request) -> AsyncIterator[Connection]:
 
 
 Member = Annotated[Actor, Depends(member)]
+Submitter = Annotated[Actor, Depends(submitter)]
 Anyone = Annotated[Actor, Depends(anyone)]
 #: with or without a key, for there is nothing to see
 Anybody = Annotated[None, Depends(lambda: None)]
@@ -300,9 +311,9 @@ def require_access(routes: Sequence[BaseRoute]) -> None:
     """Raise RuntimeError for a route whose signature does not say who may call it."""
     for route in iter_route_contexts(routes):
         if not (route.endpoint and _says_who(route.endpoint)):
-            raise RuntimeError(f"{route.path}: its signature must carry Member, Anyone or Anybody")
+            raise RuntimeError(f"{route.path}: its signature must carry Member, Submitter, Anyone or Anybody")
 
 
 def _says_who(endpoint: Callable[..., Any]) -> bool:
     carried = inspect.signature(endpoint, eval_str=True).parameters.values()
-    return any(parameter.annotation in (Member, Anyone, Anybody) for parameter in carried)
+    return any(parameter.annotation in (Member, Submitter, Anyone, Anybody) for parameter in carried)

@@ -152,9 +152,12 @@ class Fast:
             if reader is None or reader[0] != here.follower.roster:
                 reader = self._readers[key[:3]] = await self._reader(here, scope)
             roster, asking, shelf, audiences = reader
-            query = here.tokens.query(queries.read(scope["query_string"], queries.OF_OBJECTS), shelf.pk)
+            asked = queries.read(scope["query_string"], queries.OF_OBJECTS)
+            query = here.tokens.query(asked, shelf.pk)
         except (IsacError, Away):
             return None  # whoever made a mistake is told what it was by the whole way
+        if asked.ignored:
+            here.ignored.note(asking.key_id, asked.ignored)
         found = Meaning(roster, asking, shelf, audiences, query, query.after)
         for kept in (self._meanings, self._readers):
             if len(kept) >= _MEANINGS:

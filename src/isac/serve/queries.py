@@ -3,13 +3,14 @@
 import functools
 import hashlib
 import hmac
+import logging
 import re
 import struct
 import urllib.parse
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
@@ -18,6 +19,8 @@ import orjson
 from isac import times
 from isac.errors import BadRequest
 from isac.store.objects import Manifest, Page, Query, Versions
+
+log = logging.getLogger(__name__)
 
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 100
@@ -43,7 +46,26 @@ class Asked:
     types: tuple[str, ...] | None = None
     versions: Versions | None = None
     spec_versions: tuple[str, ...] | None = None
+    #: names of parameters that do not count here
+    ignored: tuple[str, ...] = field(default=(), compare=False)
 
+
+class Ignored:
+    """Tells an operator who asks for what does not count: each key's names once, and few of each (A-7)."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, set[str]] = {}
+
+    def note(self, key_id: str, names: Iterable[str]) -> None:
+        told = self._told.setdefault(key_id, set())
+        for name in names:
+            if name not in told and len(told) < _MOST_IGNORED:
+                told.add(name)
+                log.info("parameter ignored", extra={"actor": key_id, "parameter": name})
+
+
+#: names of a key that are told, and how much of each
+_MOST_IGNORED, _LONGEST_IGNORED = 20, 60
 
 _NOTHING = Asked()
 
@@ -53,9 +75,11 @@ def read(query: bytes, known: frozenset[str]) -> Asked:
     if not query:
         return _NOTHING
     given: dict[str, str] = {}
+    ignored: list[str] = []
     for pair in query.decode("latin-1").split("&"):
         name, _, value = map(_unquoted, pair.partition("="))
         if name not in known:
+            ignored.append(name[:_LONGEST_IGNORED])
             continue
         if name in given:
             raise BadRequest(f"{name} is given twice; put its values into one list with commas.")
@@ -71,6 +95,7 @@ def read(query: bytes, known: frozenset[str]) -> Asked:
         types=_once(_values(given, "match[type]")),
         versions=_versions(versions) if versions else None,
         spec_versions=_once(_values(given, "match[spec_version]")),
+        ignored=tuple(filter(None, ignored)),
     )
 
 

@@ -40,7 +40,10 @@ root = APIRouter(prefix=ROOT.rstrip("/"), dependencies=[Depends(access.anyone), 
 
 def _asked(known: frozenset[str]) -> Callable[[Request], Awaitable[Asked]]:
     async def read(request: Request) -> Asked:
-        return queries.read(request.scope["query_string"], known)
+        asked = queries.read(request.scope["query_string"], known)
+        if asked.ignored:
+            access.site(request).ignored.note(request.state.actor, asked.ignored)
+        return asked
 
     return read
 

@@ -6,13 +6,14 @@ than its SQL does.
 
 import asyncio
 import functools
+import hashlib
 import http
 import logging
 import math
 import re
 import uuid
 import zlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -35,7 +36,7 @@ from isac.errors import (
     UnsupportedMediaType,
 )
 from isac.policy.actors import Actor, may_release
-from isac.serve import certificates
+from isac.serve import certificates, problems
 from isac.store.database import Away
 from isac.store.members import Collection
 from isac.store.objects import Manifest, Page
@@ -101,29 +102,42 @@ async def acceptable(request: Request) -> None:
 
 
 async def envelope_body(request: Request, max_bytes: int) -> bytes:
-    """The body of a POST, unpacked and counted while it arrives, for it may be chunked.
+    """The body of a POST. Raises UnsupportedMediaType, TooLarge, and BadRequest for one that breaks off."""
+    if not is_stix_content(request.headers.get("content-type", "")):
+        raise UnsupportedMediaType(f"Send the objects as {TAXII}.")
+    return b"".join([piece async for piece in body_pieces(request, max_bytes)])
+
+
+async def body_pieces(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
+    """A body, unpacked and counted while it arrives, for it may be chunked.
 
     Raises UnsupportedMediaType, TooLarge, and BadRequest for one that breaks off.
     """
-    if not is_stix_content(request.headers.get("content-type", "")):
-        raise UnsupportedMediaType(f"Send the objects as {TAXII}.")
     coding = ",".join(request.headers.getlist("content-encoding")).strip().lower()
     if coding not in ("", "identity", "gzip", "x-gzip"):
         raise UnsupportedMediaType("Send the body as it is, or packed with gzip.")
-    too_large = TooLarge(f"A request may have {max_bytes:,} bytes at most; cut the envelope into several.")
     if int(request.headers.get("content-length", "0")) > max_bytes:
-        raise too_large
+        raise _too_large(max_bytes)
     arriving = request.stream()
-    chunks, size = [], 0
     try:
-        async for chunk in _unpacked(arriving) if coding.endswith("gzip") else arriving:
-            size += len(chunk)
-            if size > max_bytes:
-                raise too_large
-            chunks.append(chunk)
+        async for piece in counted(unpacked(arriving) if coding.endswith("gzip") else arriving, max_bytes):
+            yield piece
     except ClientDisconnect as error:
         raise BadRequest("The connection ended before the body did.") from error
-    return b"".join(chunks)
+
+
+async def counted(arriving: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[bytes]:
+    """The pieces, as long as they are not more than that. Raises TooLarge."""
+    size = 0
+    async for piece in arriving:
+        size += len(piece)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        yield piece
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"A request may have {max_bytes:,} bytes at most; cut what you send into several.")
 
 
 #: what comes out of gzip at one go: the other requests get their turn between two
@@ -132,7 +146,7 @@ _PIECE = 1024 * 1024
 _MAX_RATIO = 250
 
 
-async def _unpacked(arriving: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def unpacked(arriving: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """What was packed with gzip, in pieces. Raises BadRequest for what is no gzip, TooLarge for a bomb."""
     packed = unpacked = 0
     stream = zlib.decompressobj(wbits=31)
@@ -172,7 +186,14 @@ _PRIVATELY, _IN_TAXII = (b"cache-control", _PRIVATE["Cache-Control"].encode()), 
 def resource(content: Mapping[str, Any], status: int = 200) -> Response:
     """A TAXII resource. Properties that are None or an empty list are left out (TAXII 2.1 §2)."""
     filled = {name: value for name, value in content.items() if value is not None and value != []}
-    return Response(orjson.dumps(filled), status, _PRIVATE, TAXII)
+    body = orjson.dumps(filled)
+    headers = {**_PRIVATE, "ETag": _tag(body).decode()} if status == 200 else _PRIVATE
+    return Response(body, status, headers, TAXII)
+
+
+def _tag(content: bytes) -> bytes:
+    """The ETag of what has no date of its own: weak, for it may come packed or not (A-6)."""
+    return b'W/"%b"' % hashlib.blake2b(content, digest_size=12).hexdigest().encode()
 
 
 def nothing() -> Response:
@@ -210,17 +231,18 @@ def manifest(found: Manifest, next: str | None, dates: Dates) -> Response:
         {"id": record.id, "date_added": times.taxii(record.date_added), "version": record.version, "media_type": STIX}
         for record in found.records
     ]
-    return _paged(_listed("objects", records, next), dates)
+    return _listed("objects", records, next, dates)
 
 
 def versions(found: Manifest, next: str | None, dates: Dates) -> Response:
     """The versions resource (§5.8)."""
-    return _paged(_listed("versions", [record.version for record in found.records], next), dates)
+    return _listed("versions", [record.version for record in found.records], next, dates)
 
 
-def _listed(name: str, members: Sequence[object], next: str | None) -> bytes:
+def _listed(name: str, members: Sequence[object], next: str | None, dates: Dates) -> Response:
     more = {"more": True, "next": next} if next else {}
-    return orjson.dumps(more | {name: members} if members else more)
+    content = orjson.dumps(more | {name: members} if members else more)
+    return _paged(content, dates, [(b"etag", _tag(content))] if members else [])
 
 
 class _Ready(Response):
@@ -277,7 +299,7 @@ def status(found: Status, status: int = 200) -> Response:
 
 
 async def render(request: Request, error: Exception) -> Response:
-    """Any error of the application as the TAXII error resource."""
+    """Any error of the application, in the form that its path has."""
     actor = getattr(request.state, "actor", None)
     brought = ("authorization", "x-api-key")
     keyless = not any(name in request.headers for name in brought) and certificates.of_request(request.scope) is None
@@ -287,7 +309,9 @@ async def render(request: Request, error: Exception) -> Response:
 def error_answer(
     error: Exception, error_id: str, method: str, path: str, actor: str | None = None, keyless: bool = False
 ) -> Response:
-    """Any error as the TAXII error resource (§3.6). What is not ours to tell is in the log, under its error_id.
+    """Any error as the TAXII error resource (§3.6); below `problems.ROOT` as problem details (RFC 9457).
+
+    What is not ours to tell is in the log, under its error_id.
 
     `method` and `path` are empty where the request broke off before them.
     """
@@ -306,8 +330,11 @@ def error_answer(
         log.error("request failed", extra=noted, exc_info=error)
     elif not (status == 401 and keyless):  # who brings no key is asked for one, no more
         log.info("request refused", extra=noted)
-    content = {"title": title, "description": description, "error_id": error_id, "http_status": str(status)}
-    answer = resource(content, status)
+    if path.startswith(problems.ROOT):
+        answer = Response(problems.told(status, title, description, error_id), status, _PRIVATE, problems.MEDIA_TYPE)
+    else:
+        content = {"title": title, "description": description, "error_id": error_id, "http_status": str(status)}
+        answer = resource(content, status)
     answer.headers.update(headers)
     return answer
 
@@ -342,7 +369,7 @@ class Door:
     """Before all else: gives each request an id, and makes one form of those that mean the same.
 
     Doubled slashes are folded, and below `roots` a missing last one is added (no redirect: clients lose their
-    credentials on it, A-1).
+    credentials on it, A-1). Below `problems.ROOT` paths have none.
     """
 
     def __init__(self, app: ASGIApp, roots: Iterable[str]) -> None:
@@ -359,4 +386,6 @@ class Door:
     def _path(self, path: str) -> str:
         # PostgreSQL has no NUL in its texts; a path with one leads nowhere instead.
         folded = re.sub(r"/{2,}", "/", path).replace("\0", "\ufffd")
+        if folded.startswith(problems.ROOT):
+            return folded.rstrip("/")
         return f"{folded}/" if not folded.endswith("/") and f"{folded}/".startswith(self._roots) else folded

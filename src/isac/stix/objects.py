@@ -115,18 +115,36 @@ def parse(raw: bytes) -> dict[str, Any]:
         raise Invalid(f"{shown(body)} is no STIX object: an object stands in braces")
     if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH:
         _check_shape(body)
-    compact = orjson.dumps(body)
+    try:
+        compact = orjson.dumps(body, option=orjson.OPT_STRICT_INTEGER)
+    except orjson.JSONEncodeError:
+        _check_numbers(raw)
+        raise
     if _NULL.search(compact) or _EMPTY.search(compact) or (len(raw) > 2 * MAX_ITEMS and raw.count(b",") >= MAX_ITEMS):
         _check_shape(body)
     # A key that stands twice is lost in `body`, so `compact` is shorter. Without escapes each text has two quotes, and
     # their number says the same of text that is merely spaced out.
     if compact != raw and (b"\\" in raw or raw.count(b'"') != compact.count(b'"')):
         _check_keys(raw)
+    if compact != raw and _LONG.search(raw):  # what 64 bits do not hold was read as a fraction
+        _check_numbers(raw)
     return body
 
 
 # Twice as fast as `in`.
 _NULL, _EMPTY = re.compile(rb"null"), re.compile(rb"\[\]")
+_LONG = re.compile(rb"[0-9]{20}")
+
+
+def _check_numbers(raw: bytes) -> None:
+    """Refuse whole numbers that not every reader of JSON has exactly (RFC 7493 §2.2, TAXII 2.1 §1.6.7)."""
+
+    def read(text: str) -> int:
+        if len(text) > 17 or abs(int(text)) >= 2**53:
+            raise Invalid(f"{text[:40]} is no whole number between -(2^53 - 1) and 2^53 - 1: write it as a text")
+        return int(text)
+
+    json.loads(raw, parse_int=read)
 
 
 def _check_shape(body: dict[str, Any]) -> None:

@@ -6,16 +6,16 @@ operator reads, and a feed brings the same each hour.
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 import orjson
 
 from isac import times
 from isac.errors import NotFound
-from isac.policy.actors import Actor
+from isac.policy.actors import MANAGERS, Actor, Audience, Role
 from isac.stix.markings import TLP
 from isac.store.database import Connection
 from isac.store.facts import as_uuid, fetch
@@ -59,14 +59,16 @@ class Status:
     pendings: list[dict[str, str]] | None
 
 
-async def begin(conn: Connection, asking: Actor, audience: int, source: str, at: datetime) -> tuple[int, str]:
+async def begin(
+    conn: Connection, asking: Actor, audience: int, source: str, at: datetime, context: str = ""
+) -> tuple[int, str]:
     """Note a hand-over; answers its database key and its public id (UUIDv4)."""
     public_id = str(uuid.uuid4())
     ((pk,),) = await fetch(
         conn,
-        """INSERT INTO submissions (id, organization, actor, audience, source, received_at)
-           VALUES (%s, %s, %s, %s, %s, %s) RETURNING pk""",
-        (public_id, asking.organization, asking.key_id, audience, source, at),
+        """INSERT INTO submissions (id, organization, actor, audience, source, received_at, context)
+           VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING pk""",
+        (public_id, asking.organization, asking.key_id, audience, source, at, context),
     )
     return pk, public_id
 
@@ -78,6 +80,17 @@ async def count(conn: Connection, pk: int, counts: Counts) -> None:
                                   repeated = repeated + %s WHERE pk = %s""",
         (counts.accepted, counts.held, counts.refused, counts.repeated, pk),
     )
+
+
+async def shown_versions(conn: Connection, audience: Audience, stix_ids: Iterable[str]) -> dict[str, str]:
+    """The versions that the manifests of an audience show of objects (STIX ids) that have none of their own."""
+    rows = await fetch(
+        conn,
+        """SELECT o.stix_id, l.version_text FROM objects o JOIN log l ON l.object = o.pk
+           WHERE o.stix_id = ANY(%s) AND l.audience = ANY(%s) AND l.ended_seq IS NULL""",
+        (list(stix_ids), list(audience.path)),
+    )
+    return dict(rows)
 
 
 async def complete(conn: Connection, pk: int, report: dict[str, Any], at: datetime) -> None:
@@ -98,14 +111,48 @@ class Kept:
     feed: str | None
     tlp: TLP | None
     sample: bool
+    #: how to read it, where no feed says so: a feed's definition in JSON
+    definition: str | None = None
 
 
 async def attach(conn: Connection, public_id: str, kept: Kept) -> None:
     """Note what a submission was read from."""
+    tlp = None if kept.tlp is None else int(kept.tlp)
     await conn.execute(
-        "UPDATE submissions SET payload = %s, name = %s, feed = %s, tlp = %s, sample = %s WHERE id = %s",
-        (kept.payload, kept.name, kept.feed, None if kept.tlp is None else int(kept.tlp), kept.sample, public_id),
+        """UPDATE submissions SET payload = %s, name = %s, feed = %s, tlp = %s, sample = %s, definition = %s
+           WHERE id = %s""",
+        (kept.payload, kept.name, kept.feed, tlp, kept.sample, kept.definition, public_id),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """How a submission was handed in, to be read once more."""
+
+    kept: Kept
+    #: by whom: a key's id, and the organization's name
+    actor: str
+    organization: str
+    #: code of the audience
+    audience: str
+    source: str
+
+
+async def handed(conn: Connection, public_id: str) -> Handed:
+    """Raises NotFound for one that is unknown, or that nothing was kept of."""
+    rows = await fetch(
+        conn,
+        """SELECT s.payload, s.name, s.feed, s.tlp, s.sample, s.definition, s.actor, o.name, a.code, s.source
+           FROM submissions s JOIN organizations o ON o.pk = s.organization JOIN audiences a ON a.pk = s.audience
+           WHERE s.id = %s::uuid""",
+        (as_uuid(public_id),),
+    )
+    if not rows:
+        raise NotFound("There is no such submission.")
+    payload, name, feed, tlp, sample, definition, *rest = rows[0]
+    if payload is None:
+        raise NotFound("Nothing is kept of this submission: it came over TAXII, or its time is over.")
+    return Handed(Kept(payload, name, feed, None if tlp is None else TLP(tlp), sample, definition), *rest)
 
 
 async def status(conn: Connection, public_id: str, asking: Actor) -> Status:
@@ -153,6 +200,137 @@ async def _pendings(conn: Connection, pk: int, received_at: datetime) -> list[di
 def _whole(lines: list[dict[str, str]] | None, expected: int) -> list[dict[str, str]] | None:
     """A list is given whole or not at all: clients compare its length with the count."""
     return lines if lines and len(lines) == expected else None
+
+
+# ------------------------------------------------------------------------------------------- for whoever handed it in
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """The lines or rows of a submission that gave no object."""
+
+    refused: int = 0
+    #: nothing is wrong with them
+    left_out: int = 0
+    #: each with its reason; None where there are very many
+    lines: list[dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A submission as those who handed it in read it: how, and what became of it. A list that is None is left out."""
+
+    id: str
+    organization: str
+    source: str
+    #: code of the audience
+    audience: str
+    context: str
+    tlp: TLP | None
+    sample: bool
+    received_at: datetime
+    #: None while it is being taken in, or for ever where that was cut off
+    completed_at: datetime | None
+    counts: Counts
+    unread: Unread
+    successes: list[dict[str, str]] | None = None
+    #: places in `successes` of what was there already
+    repeated: Sequence[int] = ()
+    failures: list[dict[str, str]] | None = None
+    pendings: list[dict[str, str]] | None = None
+    #: of objects that were held or refused, by id
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+async def note(conn: Connection, public_id: str, unread: Unread, names: Mapping[str, str]) -> None:
+    """Keep what makes an account readable for whoever handed it in."""
+    await conn.execute(
+        "UPDATE submissions SET unreadable = %s, left_out = %s, details = %s WHERE id = %s",
+        (unread.refused, unread.left_out, orjson.dumps({"lines": unread.lines, "names": names}), public_id),
+    )
+
+
+async def account(conn: Connection, public_id: str, asking: Actor) -> Account:
+    """A submission of the asking organization's; the ISAC's own analysts see all. Raises NotFound."""
+    rows = await fetch(
+        conn,
+        "SELECT s.pk, s.report, s.details, " + _ACCOUNT + "WHERE s.id = %s::uuid AND " + _MAY_SEE,
+        (as_uuid(public_id), *_who(asking)),
+    )
+    if not rows:
+        raise NotFound("There is no such submission of yours.")
+    pk, report, details, *rest = rows[0]
+    found, lines = _account(rest), orjson.loads(report) if report else {}
+    more = orjson.loads(details) if details else {}
+    counts = found.counts
+    return replace(
+        found,
+        unread=replace(found.unread, lines=more.get("lines")),
+        names=more.get("names", {}),
+        successes=_whole(lines.get("successes"), counts.accepted + counts.repeated),
+        repeated=lines.get("repeated", ()),
+        failures=_whole(lines.get("failures"), counts.refused),
+        pendings=_whole(await _pendings(conn, pk, found.received_at), counts.held) if counts.held <= LINES else None,
+    )
+
+
+async def accounts(conn: Connection, asking: Actor, before: str | None, limit: int) -> list[Account]:
+    """The asking organization's, the newest first, those before that one; without what became of each object.
+
+    Raises NotFound where `before` is none of them.
+    """
+    pk = _LAST
+    if before is not None:
+        rows = await fetch(
+            conn,
+            "SELECT pk FROM submissions WHERE id = %s::uuid AND organization = %s",
+            (as_uuid(before), asking.organization),
+        )
+        if not rows:
+            raise NotFound("There is no such submission of yours to go on from.")
+        ((pk,),) = rows
+    rows = await fetch(
+        conn,
+        "SELECT "
+        + _ACCOUNT
+        + "WHERE s.organization = %s AND s.pk < %s ORDER BY s.organization DESC, s.pk DESC LIMIT %s",
+        (asking.organization, pk, limit),
+    )
+    return [_account(row) for row in rows]
+
+
+_LAST = 2**63 - 1
+_ACCOUNT: LiteralString = """
+       s.id::text, o.name, s.source, a.code, s.context, s.tlp, s.sample, s.received_at, s.completed_at,
+       s.accepted, s.held, s.refused, s.repeated, s.unreadable, s.left_out
+  FROM submissions s JOIN organizations o ON o.pk = s.organization JOIN audiences a ON a.pk = s.audience
+"""
+_MAY_SEE: LiteralString = """(s.organization = %s OR %s OR %s AND EXISTS
+  (SELECT FROM organizations own WHERE own.pk = %s AND own.kind = 'isac'))"""
+
+
+def _who(asking: Actor) -> tuple[int, bool, bool, int]:
+    return asking.organization, asking.role is Role.STEWARD, asking.role in MANAGERS, asking.organization
+
+
+def _account(row: Sequence[Any]) -> Account:
+    public_id, organization, source, audience, context, tlp, sample, received_at, completed_at, *numbers = row
+    return Account(
+        public_id,
+        organization,
+        source,
+        audience,
+        context,
+        None if tlp is None else TLP(tlp),
+        sample,
+        received_at,
+        completed_at,
+        Counts(*numbers[:4]),
+        Unread(*numbers[4:]),
+    )
+
+
+# --------------------------------------------------------------------------------------------------------- what is held
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,11 +394,16 @@ async def held(conn: Connection, limit: int, after: int = 0) -> list[tuple[int, 
 
 
 async def held_by_tlp(conn: Connection, stix_ids: Iterable[str], source: str) -> dict[str, bytes]:
-    """What waits since its TLP does not allow its audience: of each object the source's newest version, by its id."""
+    """What waits since its TLP does not allow its audience: of each object the source's newest version, by its id.
+
+    The organization tells whose it is: a submission may name any source.
+    """
     rows = await fetch(
         conn,
         """SELECT DISTINCT ON (h.stix_id) h.stix_id, h.raw FROM held h JOIN submissions s ON s.pk = h.submission
-           WHERE h.stix_id = ANY(%s) AND h.rule = 'tlp' AND s.source = %s ORDER BY h.stix_id, h.held_at DESC""",
+           JOIN organizations o ON o.pk = s.organization
+           WHERE h.stix_id = ANY(%s) AND h.rule = 'tlp' AND lower(o.name) = lower(%s)
+           ORDER BY h.stix_id, h.held_at DESC""",
         (list(stix_ids), source),
     )
     return dict(rows)

@@ -169,7 +169,32 @@ submissions = Table(
     Column("feed", Text),
     Column("tlp", SmallInteger),
     _must("sample", Boolean, server_default=text("false")),
+    # words for analysts, of whoever handed it in
+    _must("context", Text, server_default=text("''")),
+    # JSON of how it was read, as a feed's definition says it, where it says so itself
+    Column("definition", Text),
+    # how many of its lines or rows gave no object, and in how many nothing was meant as one
+    _must("unreadable", Integer, server_default=text("0")),
+    _must("left_out", Integer, server_default=text("0")),
+    # JSON of those lines, and of the names of objects that were held or refused
+    Column("details", LargeBinary),
     Index("submissions_payload", "payload", postgresql_where=text("payload IS NOT NULL")),
+    Index("submissions_organization", "organization", "pk"),
+)
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("organization", ForeignKey("organizations.pk")),
+    # the Idempotency-Key of a request
+    Column("key", Text(collation="C")),
+    # SHA-256 of all that was asked
+    _must("digest", LargeBinary),
+    _must("at", _WHEN),
+    _must("status", SmallInteger),
+    _must("body", LargeBinary),
+    PrimaryKeyConstraint("organization", "key"),
+    Index("answers_at", "at"),
 )
 
 payloads = Table(

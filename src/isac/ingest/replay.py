@@ -1,0 +1,62 @@
+"""Read a submission once more from what was kept of it, after a parser or a definition was mended.
+
+The ids of what we write follow from source and value, and what is stored already is compared: what differs changes.
+"""
+
+from collections.abc import Callable
+
+from isac.errors import NotFound
+from isac.ingest.feeds import Feed
+from isac.ingest.fetching import unpacked
+from isac.ingest.files import Payload, Reading, documents, ingest
+from isac.policy.actors import Actor
+from isac.store import archive, members, submissions
+from isac.store.database import Connection, Pool
+from isac.store.submissions import Handed, Kept
+
+
+async def replay(
+    pool: Pool,
+    public_id: str,
+    feed_named: Callable[[str], Feed],
+    *,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Reading:
+    """Take a submission in again, by the feed's definition as it is now. Raises NotFound if nothing is kept of it."""
+    async with pool.connection() as conn:
+        handed = await submissions.handed(conn, public_id)
+        kept = handed.kept
+        file = await archive.read(conn, kept.payload)
+        feed = feed_named(kept.feed) if kept.feed else None
+        payload = Payload(kept.name, unpacked(file), file=file) if feed else _document(kept, file)
+        asking = await _actor(conn, handed)
+        collection = await members.shelf(conn, handed.audience)
+    return await ingest(
+        pool,
+        payload,
+        collection,
+        asking,
+        handed.source,
+        feed=feed,
+        definition=Feed.model_validate_json(kept.definition) if kept.definition else None,
+        tlp=kept.tlp if feed is None else None,
+        sample=kept.sample,
+        progress=progress,
+    )
+
+
+def _document(kept: Kept, file: bytes) -> Payload:
+    """The file, or that part of it that was handed in under this name."""
+    parts = list(documents("", file))
+    # As the part is named in its archive; what is all STIX or all MISP of it has the archive's own name.
+    ends = [part for part in parts if part.name and kept.name.endswith(part.name)] or [p for p in parts if not p.name]
+    if not ends:
+        raise NotFound(f"{kept.name} is not found in what was kept.")
+    return max(ends, key=lambda part: len(part.name))
+
+
+async def _actor(conn: Connection, handed: Handed) -> Actor:
+    try:
+        return await members.keyholder(conn, handed.actor)
+    except NotFound:
+        return await members.source(conn, handed.organization)
