@@ -118,10 +118,13 @@ async def _stored(conn: Connection, stix_ids: list[str], producer: str, source: 
     )
     rows = await facts.fetch(
         conn,
-        """SELECT DISTINCT ON (o.stix_id) o.stix_id, v.raw, v.revoked FROM versions v JOIN objects o ON o.pk = v.object
-           JOIN producers p ON p.pk = v.producer
-           WHERE o.stix_id = ANY(%s) AND p.identity = %s AND NOT v.deleted ORDER BY o.stix_id, v.modified DESC""",
-        (stix_ids, producer),
+        # Right after a load, without statistics, PostgreSQL would begin with all versions of the producer.
+        """SELECT o.stix_id, v.raw, v.revoked FROM objects o, LATERAL (
+             SELECT raw, revoked FROM versions
+             WHERE object = o.pk AND producer = (SELECT pk FROM producers WHERE identity = %s) AND NOT deleted
+             ORDER BY modified DESC LIMIT 1) v
+           WHERE o.stix_id = ANY(%s)""",
+        (producer, stix_ids),
     )
     return {stix_id: (raw, False) for stix_id, raw in waiting} | {
         stix_id: (raw, revoked) for stix_id, raw, revoked in rows
