@@ -1,6 +1,7 @@
 """The documentation says what is true: settings, commands, links, and the README's examples, which run."""
 
 import dataclasses
+import json
 import re
 import shlex
 import shutil
@@ -18,6 +19,7 @@ from isac.cli import app
 from isac.config import Settings
 from isac.policy import admit, release, screen
 from isac.policy.actors import Audience, Role
+from isac.serve import problems
 from isac.stix.markings import TLP
 
 ROOT = Path(__file__).parents[1]
@@ -201,3 +203,43 @@ def test_the_readme_s_curl_runs(server: Running, people: dict[str, Person]) -> N
     typed = shlex.split(mine(example, server, people["franklin"]))
     done = subprocess.run([*typed, "--fail"], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.count('"type":"marking-definition"') == 9
+
+
+# --------------------------------------------------------------------------------------------- the analysts' examples
+
+TOOL = {"type": "tool", "spec_version": "2.1", "created": "2026-01-01T00:00:00Z", "modified": "2026-01-01T00:00:00Z"}
+#: what lies beside whoever types the examples
+FILES = {
+    "report.json": {"objects": [{**TOOL, "id": "tool--3c4b5a69-7887-4a9b-8cad-beacfad0e1f2", "name": "a tool"}]},
+    "event.json": {
+        "Event": {"info": "x", "Attribute": [{"type": "vulnerability", "to_ids": True, "value": "CVE-2026-10000"}]}
+    },
+    "blocklist.txt": "CVE-2026-10001\nCVE-2026-10002\n",
+    "incident.csv": "ioc,comment\nCVE-2026-10003,a comment\n",
+    "records.json": [{"ioc": "CVE-2026-10004"}],
+    "advisory.eml": "From: a@vendor.example\nMIME-Version: 1.0\n\nhxxp://host-1[.]example/\n",
+}
+ANALYSTS = [line for line in lines(TEXTS["docs/analysts.md"]) if line.startswith("curl ")]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_the_analysts_curl_runs(server: Running, people: dict[str, Person], tmp_path: Path) -> None:
+    for name, content in FILES.items():
+        text = content if isinstance(content, str) else json.dumps(content)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    told = []
+    for example in ANALYSTS:
+        typed = [*shlex.split(mine(example, server, people["franklin_submitter"])), "--fail-with-body"]
+        done = subprocess.run(typed, capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout
+        told.append(json.loads(done.stdout))
+
+    assert len(told) == 8
+    assert told[0]["success_count"] == 1, "over TAXII; over the API the same counts as repeated"
+    assert [each["counts"]["accepted"] for each in told if "counts" in each] == [0, 1, 2, 1, 1]
+    assert [len(each["found"]) for each in told if "found" in each] == [1]
+
+
+def test_every_problem_is_explained() -> None:
+    rows = re.findall(r"^\| (\d+) \| `([a-z-]+)` \|", TEXTS["docs/analysts.md"], re.MULTILINE)
+    assert {int(status): name for status, name in rows} == problems.TYPES

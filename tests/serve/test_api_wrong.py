@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.conftest import Person, serving
 from tests.serve.api_world import EXTRACT, SUBMISSIONS, World, bundle, host, indicator, is_problem
 
+from isac.errors import Busy
 from isac.serve import forms, wire
 
 # ----------------------------------------------------------------------------------------------------------- bad bodies
@@ -219,6 +220,15 @@ def test_what_nobody_foresaw_tells_an_id_and_nothing_else(caplog: pytest.LogCapt
     assert b"secret" not in bytes(answer.body)
     assert b"ZeroDivision" not in bytes(answer.body)
     assert [record.__dict__["error_id"] for record in caplog.records] == [error_id]
+
+
+def test_what_is_turned_away_in_a_crowd_is_told_when_to_come_back() -> None:
+    """As `crowd` and `connections` answer, before any endpoint."""
+    answer = wire.error_answer(Busy("Too many requests are under way."), str(uuid.uuid4()), "POST", SUBMISSIONS)
+    told = json.loads(bytes(answer.body))
+
+    assert (answer.media_type, told["type"]) == ("application/problem+json", "urn:isac:problem:busy")
+    assert answer.headers["retry-after"]
 
 
 def test_errors_of_taxii_are_taxii_s_still(world: World) -> None:

@@ -22,12 +22,14 @@ def test_a_database_that_is_away_is_503_until_it_is_back(
         admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
         away = _until(where, auth, 503)
+        api = _until(f"{server.base}/api/v1/submissions", auth, 503)
         admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
         back = _until(where, auth, 200)
 
     assert away.headers["Retry-After"]
     assert away.json()["http_status"] == "503"
-    assert name not in away.text
+    assert name not in away.text + api.text
+    assert (api.json()["type"], api.headers["Retry-After"]) == ("urn:isac:problem:busy", "5")
     assert back.json()["objects"]
 
 
