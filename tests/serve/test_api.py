@@ -393,3 +393,18 @@ def test_who_hangs_up_before_the_answer_gets_it_when_it_asks_again(world: World)
     answer = clerk.post(f"{SUBMISSIONS}?sample=true", content=content, headers={"Idempotency-Key": key})
 
     assert answer.json()["counts"]["accepted"] == 50
+
+
+def test_many_who_ask_once_leave_connections_to_all_others(world: World) -> None:
+    """Each holds one while it is worked on; were they as many as there are, all would wait for each other."""
+
+    def ask(number: int) -> int:
+        client = world.ask("franklin_submitter")
+        return client.post(
+            f"{SUBMISSIONS}?sample=true",
+            content=f"many-{number}.example\n".encode(),
+            headers={"Idempotency-Key": f"once-{number}"},
+        ).status_code
+
+    with ThreadPoolExecutor(24) as crowd:
+        assert set(crowd.map(ask, range(24))) == {200}

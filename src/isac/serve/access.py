@@ -148,6 +148,8 @@ class Site:
     free: bool
     #: where definitions of feeds lie, whose health is told; None: nobody asks
     feeds: Path | None
+    #: requests that are answered once for ever hold a connection while they wait for others
+    guards: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(3))
     #: one text is read at a time, which takes the whole of a processor
     reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -41,7 +41,7 @@ _PRIVATE = {"Cache-Control": "private, no-cache"}
 _NO_NAMES: Mapping[str, str] = {}
 _LONGEST_NAME = 200
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-#: seconds that a text waits for the one before
+#: seconds that one waits for those before
 _PATIENCE = 5
 
 router = APIRouter(prefix=problems.ROOT.rstrip("/"), dependencies=[Depends(access.anyone)])
@@ -73,7 +73,7 @@ async def post_submission(member: Submitter, request: Request, here: Here) -> Re
     if key is None or wishes.dry_run:  # which writes nothing, and is the same each time
         return _answer(await _hand_in(here, member, shelf, source, document, wishes))
     digest = await asyncio.to_thread(_digest, document, texts)
-    async with here.pool.connection() as guard, answers.alone(guard, member.organization, key):
+    async with _turn(here.guards), here.pool.connection() as guard, answers.alone(guard, member.organization, key):
         found = await answers.find(guard, member.organization, key, digest)
         if found is None:
             found = await _hand_in(here, member, shelf, source, document, wishes)
@@ -250,21 +250,28 @@ def _digest(document: Document, texts: Mapping[str, str]) -> bytes:
 async def post_extract(member: Submitter, request: Request, here: Here) -> Response:
     """Find indicators in what people wrote, and say what is left out and why. Nothing is stored."""
     document, _ = await forms.read(request, min(here.max_content_length, MAX_TEXT), ())
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            await here.reading.acquire()
-    except TimeoutError as error:
-        raise Busy("Other texts are being read. Try again in a few seconds.") from error
-    try:
+    async with _turn(here.reading):
         mentions = await asyncio.to_thread(_mentions, document.content)
-    finally:
-        here.reading.release()
     return _json(
         {
             "found": [_mention(each) for each in mentions if not each.reason],
             "left_out": [_mention(each) for each in mentions if each.reason],
         }
     )
+
+
+@contextlib.asynccontextmanager
+async def _turn(room: asyncio.Semaphore) -> AsyncIterator[None]:
+    """Wait for one's turn, but not for long. Raises Busy."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await room.acquire()
+    except TimeoutError as error:
+        raise Busy("Others are before you. Try again in a few seconds.") from error
+    try:
+        yield
+    finally:
+        room.release()
 
 
 def _mentions(content: bytes) -> Sequence[Mention]:
