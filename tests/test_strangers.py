@@ -68,7 +68,7 @@ class There:
 
     def everything(self, person: Person) -> tuple[bytes, ...]:
         """All that a member of the county reads, byte by byte."""
-        paths = [path for (method, path) in ENDPOINTS if method == "GET"]
+        paths = [path for (method, path) in ENDPOINTS if method == "GET" and path != "/metrics"]
         return tuple(self.ask("GET", path, person.secret).content for path in paths)
 
 
