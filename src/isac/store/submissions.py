@@ -283,8 +283,8 @@ async def accounts(conn: Connection, asking: Actor, before: str | None, limit: i
     if before is not None:
         rows = await fetch(
             conn,
-            "SELECT pk FROM submissions WHERE id = %s::uuid AND organization = %s",
-            (as_uuid(before), asking.organization),
+            "SELECT pk FROM submissions WHERE organization = %s AND id = %s::uuid",
+            (asking.organization, as_uuid(before)),
         )
         if not rows:
             raise NotFound("There is no such submission of yours to go on from.")
