@@ -1,8 +1,12 @@
 """Runs of feeds: from files, folders, web servers and MISP feeds; what looks wrong changes nothing."""
 
 import asyncio
+import contextlib
 import gzip
+import io
+import tarfile
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +16,8 @@ import pytest
 from tests.ingest.web import Asked, Source, says, source
 
 from isac import times
-from isac.errors import Invalid
-from isac.ingest import fetching, sources
+from isac.errors import Classified, Invalid
+from isac.ingest import fetching, files, sources
 from isac.ingest.feeds import Feed
 from isac.ingest.fetching import Outbound, networks
 from isac.ingest.sources import Around
@@ -139,7 +143,7 @@ def test_a_key_is_sent_as_the_definition_says(desk: Desk) -> None:
     ("odd", "outcome", "words"),
     [
         (b"", "suspect", "It is empty"),
-        (b"# nothing today\n", "suspect", "It is empty, and had 200 entries before"),
+        (b"# nothing today\n", "suspect", "It has no entries, and had 200 before"),
         (b"".join(b"much-%d.example\n" % n for n in range(2001)), "suspect", "more than 10 times the 200 before"),
         (b"this is no value at all\n" * 201 + b"one.example\n", "suspect", "another shape"),
         (b"<!DOCTYPE html><html>Sorry, maintenance.example</html>", "failed", "a web page came instead"),
@@ -293,9 +297,12 @@ def test_a_folder_gives_each_file_once(desk: Desk) -> None:
     assert brought.problem.startswith("2.txt: a web page")
     (inbox / "3.txt.gz").write_bytes(gzip.compress(b"three.example\n"))
     brought, counts = desk.read(feed)
-    assert (brought.problem, counts) == ("", Counts(accepted=1))
+    # What could not be read is tried again, so that nothing is lost.
+    assert (brought.problem[:6], counts) == ("2.txt:", Counts(accepted=1))
+    (inbox / "2.txt").write_bytes(b"two.example\n")
+    assert desk.read(feed)[1] == Counts(accepted=1)
     assert desk.read(feed)[0].outcome == "unchanged"
-    assert desk.names() == {"one.example", "three.example"}
+    assert desk.names() == {"one.example", "two.example", "three.example"}
 
 
 @pytest.mark.parametrize("path", ["../secret", "/etc/hostname", "link"])
@@ -397,3 +404,87 @@ def test_a_definition_says_how_sure_and_how_long(desk: Desk) -> None:
 
     desk.fetched(lambda _: says("200 OK", body), work)
     assert {each["confidence"] for each in indicators()} == {70}
+
+
+BANNER = b"# TOP SECRET//SI//NOFORN\none.example\n"
+
+
+@pytest.mark.parametrize("redistribute", [True, False])
+def test_what_is_classified_is_neither_taken_nor_kept(desk: Desk, redistribute: bool) -> None:
+    async def work(server: Source) -> None:
+        brought, counts = await desk.run_feed(web(server.address, redistribute=redistribute))
+        assert (brought.outcome, counts) == ("failed", Counts())
+        assert "classification banner" in brought.problem
+
+    desk.fetched(lambda _: says("200 OK", BANNER), work)
+    assert desk.sql("SELECT count(*) FROM payload_pieces") == [(0,)]
+    assert desk.names() == set()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_one_classified_part_keeps_its_whole_archive_out(desk: Desk, order: int) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as packed:
+        for name, content in [("a.txt", b"two.example\n"), ("b.txt", BANNER)][::order]:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            packed.addfile(info, io.BytesIO(content))
+
+    async def take() -> None:
+        async with desk.pool.connection() as conn, conn.transaction():
+            shelf, asking = await members.shelf(conn, "us"), await members.source(conn, "x")
+        for part in files.documents("x.tar", buffer.getvalue()):
+            with contextlib.suppress(Classified):
+                await files.ingest(desk.pool, part, shelf, asking, "x", sample=True)
+
+    desk._run(take())
+    assert desk.names() == {"two.example"}
+    assert desk.sql("SELECT count(*) FROM payload_pieces") == [(0,)]
+
+
+def test_a_list_that_loses_most_is_looked_at_first(desk: Desk) -> None:
+    """With `current` half is enough, for all that is missing would end."""
+    body = listed(NAMES[:100])
+
+    async def work(server: Source) -> None:
+        nonlocal body
+        plain, current = web(server.address), web(server.address, name="b-list", current=True)
+        await desk.run_feed(plain)
+        await desk.run_feed(current)
+        body = listed(NAMES[:45])
+        assert (await desk.run_feed(plain))[0].outcome == "taken"
+        assert (await desk.run_feed(current))[0].outcome == "suspect"
+        body = listed(NAMES[:1])
+        assert (await desk.run_feed(plain))[0].outcome == "suspect"
+
+    desk.fetched(lambda _: says("200 OK", body), work)
+
+
+def test_current_is_for_one_list(desk: Desk) -> None:
+    (desk.around.folder / "inbox").mkdir()
+    (desk.around.folder / "inbox" / "1.txt").write_bytes(b"one.example\n")
+    brought, _ = desk.read(Feed(name="inbox", path="inbox", format="text", current=True, **TERMS))
+    assert (brought.outcome, "is for one list" in brought.problem) == ("failed", True)
+
+
+def test_what_is_listed_still_does_not_lapse(desk: Desk) -> None:
+    """Its end comes near while the file stays the same, which is read anew in time."""
+
+    async def work(server: Source) -> None:
+        feed = web(server.address, validity={"domain": "4d"})
+        await desk.run_feed(feed)
+        assert (await desk.run_feed(feed))[0].outcome == "unchanged"
+        desk.sql("UPDATE feed_runs SET started_at = started_at - interval '3 days'")
+        assert (await desk.run_feed(feed))[1] == Counts(repeated=1)
+        soon = times.stix(times.now() + timedelta(days=1))
+        desk.sql(
+            "UPDATE versions SET raw = convert_to(regexp_replace(convert_from(raw, 'UTF8'),"
+            " '\"valid_until\":\"[^\"]*\"', %s), 'UTF8') WHERE type = 'indicator'",
+            f'"valid_until":"{soon}"',
+        )
+        desk.sql("UPDATE feed_runs SET started_at = started_at - interval '3 days'")
+        assert (await desk.run_feed(feed))[1] == Counts(accepted=1)
+
+    desk.fetched(lambda _: says("200 OK", b"one.example\n", ETag='"1"'), work)
+    (until,) = (each["valid_until"] for each in desk.bodies())
+    assert times.read(until) > times.now() + timedelta(days=3)

@@ -61,7 +61,7 @@ def options(
 
 def main() -> NoReturn:
     """Run a command; every known error is one sentence and an exit code."""
-    logs.configure(logging.WARNING)  # whoever types a command reads its answer; a service tells more
+    logs.configure(logging.ERROR)  # whoever types a command reads its answer; a service tells more
     try:
         with database.explaining():
             app()
@@ -89,6 +89,7 @@ def serve(
     from isac import server
     from isac.store import migrations
 
+    logs.configure()
     wanted = settings()
     own = server.certificate(wanted.tls_certificate, wanted.tls_key, wanted.tls_client_ca)
     client_header = server.certificate_header(wanted.client_certificate_header, wanted.trusted_proxies)

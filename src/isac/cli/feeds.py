@@ -13,6 +13,7 @@ from isac import times
 from isac.cli.terminal import bar, err, out, with_database
 from isac.config import secret, settings
 from isac.errors import Invalid, NotFound
+from isac.ingest.report import Report
 from isac.package_data import package_data
 from isac.store.database import Pool
 
@@ -51,7 +52,7 @@ def feed_named(name: str) -> "Feed":
         return feeds.load(Path(name))
     known = {feed.name: feed for feed in feeds.load_all(folder())}
     if name not in known:
-        raise NotFound(f"There is no feed {name!r}; there are {', '.join(known)}.")
+        raise NotFound(f"There is no feed {name!r} in {folder()}; there are {', '.join(known) or 'none'}.")
     return known[name]
 
 
@@ -70,7 +71,7 @@ def check(
     """
     from isac.ingest import feeds
 
-    wrong = False
+    wrong, names = False, set()
     given = files or sorted(folder().glob("*.toml"))
     if reading is not None and len(given) != 1:
         raise Invalid("--reading goes with one definition.")
@@ -81,7 +82,13 @@ def check(
             err.print(error.detail)
             wrong = True
             continue
+        if feed.name in names:
+            err.print(f"{file}: name: another file defines a feed {feed.name} too; give one of them another name.")
+            wrong = True
+        names.add(feed.name)
         out.print(f"{file}: {feed.name}, {_summary(feed)}")
+        if feed.path is not None and not (file.parent / feed.path).exists():
+            out.print(f"  There is no {feed.path} beside it.")
         for line in _remarks(feed):
             out.print(f"  {line}")
         if reading is not None:
@@ -120,8 +127,11 @@ def _show(feed: "Feed", file: Path) -> bool:
         return False
     problems = [entry for entry in entries if isinstance(entry, Unreadable)]
     out.print(f"  {file}: {len(entries) - len(problems):,} entries, and {len(problems):,} that cannot be read.")
-    for entry in [entry for entry in entries if isinstance(entry, Found)][:_SHOWN]:
+    values = [entry for entry in entries if isinstance(entry, Found)]
+    for entry in values[:_SHOWN]:
         out.print(f"    {entry.observable.kind} {entry.observable.value}")
+    if len(values) > _SHOWN:
+        out.print(f"    and {len(values) - _SHOWN:,} more")
     for problem in problems[:_SHOWN]:
         out.print(f"    line {problem.line}: {problem.text}: {problem.reason}")
     return True
@@ -157,14 +167,15 @@ def run_feed(
     feed = feed_named(name)
     beside = around(Path(name).parent if name.endswith(".toml") else folder())
 
+    report = Report()
+
     async def work(pool: Pool) -> None:
         with bar(feed.name) as (_, progress):
-            brought, counts = await sources.run(pool, feed, beside, anyway=anyway, progress=progress)
+            brought, _ = await sources.run(pool, feed, beside, anyway=anyway, progress=progress, report=report)
         words = {"taken": "taken in", "kept": "kept, and not given on", "unchanged": "nothing is new"}
-        out.print(
-            f"{feed.name}: {words.get(brought.outcome, brought.outcome)}; accepted {counts.accepted}, "
-            f"held {counts.held}, refused {counts.refused + (brought.unreadable or 0)}, repeated {counts.repeated}"
-        )
+        out.print(f"{feed.name}: {words.get(brought.outcome, brought.outcome)}")
+        for line in report.lines() if report.submissions else ():
+            out.print(line)
         if brought.problem:
             err.print(brought.problem)
         if brought.problem or brought.outcome not in words:

@@ -193,7 +193,7 @@ def _piece(
 
 
 def _until(listed: _Listed, now: datetime, valid_for: ValidFor) -> datetime | None:
-    """As the list says; else so long from now, but no further while what is stored still holds.
+    """As the list says; else so long from now, but no further while what is stored holds for half as long.
 
     The same list, read each hour, would be news each hour.
     """
@@ -202,7 +202,7 @@ def _until(listed: _Listed, now: datetime, valid_for: ValidFor) -> datetime | No
     if span is None:
         return found.until
     stored = orjson.loads(listed.stored).get("valid_until") if listed.stored else None
-    if stored is not None and times.read(stored) > now:
+    if stored is not None and times.read(stored) > now + span / 2:
         return times.read(stored)
     return now + span
 

@@ -17,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    StrictBool,
     ValidationError,
     WithJsonSchema,
     model_validator,
@@ -97,7 +98,7 @@ class Feed(BaseModel):
     """Where it is fetched, without name or password. Either this or `path`."""
 
     path: Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$")] | None = None
-    """A file beside the definition, packed with gzip or not. Either this or `url`."""
+    """A file or a folder beside the definition, packed with gzip or not. Either this or `url`."""
 
     format: Literal["stix", "csv", "json", "misp", "text", "taxii"]
     """How it is written: STIX, a table with a header, a JSON list of records, MISP events, one value a line; or a
@@ -150,7 +151,7 @@ class Feed(BaseModel):
     license: Annotated[str, Field(min_length=1)]
     """Its terms of use: a license's name, or a web address. Whoever sets `redistribute` has read them."""
 
-    redistribute: bool = False
+    redistribute: StrictBool = False
     """May its indicators go to members? Most terms forbid it: then it serves screening and correlation only."""
 
     auth_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
@@ -165,7 +166,7 @@ class Feed(BaseModel):
     rhythm: Span | None = None
     """How often something new is to be expected; longer without anything new is an alarm."""
 
-    current: bool = False
+    current: StrictBool = False
     """Does it show what holds now? Then what it no longer names ends, after `grace`. Not for stix, misp and taxii."""
 
     grace: Annotated[Span, Field(json_schema_extra={"default": "2d"})] = timedelta(days=2)
@@ -181,7 +182,7 @@ class Feed(BaseModel):
     ] = Field(default_factory=dict)
     """How long values hold after they were listed last, by kind: url = "30d", ip = "14d"."""
 
-    sample: bool = False
+    sample: StrictBool = False
     """Made up, for trying: documentation addresses (192.0.2.0/24, .example) are taken from it alone."""
 
     @model_validator(mode="after")

@@ -4,8 +4,9 @@ The ids of what we write follow from source and value, and what is stored alread
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from isac.errors import NotFound
+from isac.errors import Invalid, NotFound
 from isac.ingest.feeds import Feed
 from isac.ingest.fetching import unpacked
 from isac.ingest.files import Payload, Reading, documents, ingest
@@ -25,6 +26,8 @@ async def replay(
     """Take a submission in again, by the feed's definition as it is now. Raises NotFound if nothing is kept of it."""
     async with pool.connection() as conn:
         handed = await submissions.handed(conn, public_id)
+        if handed.newer:
+            raise Invalid(f"This feed was read again since; what it names now is in the submission {handed.newer}.")
         kept = handed.kept
         file = await archive.read(conn, kept.payload)
         feed = feed_named(kept.feed) if kept.feed else None
@@ -52,11 +55,13 @@ def _document(kept: Kept, file: bytes) -> Payload:
     ends = [part for part in parts if part.name and kept.name.endswith(part.name)] or [p for p in parts if not p.name]
     if not ends:
         raise NotFound(f"{kept.name} is not found in what was kept.")
-    return max(ends, key=lambda part: len(part.name))
+    return replace(max(ends, key=lambda part: len(part.name)), name=kept.name)
 
 
 async def _actor(conn: Connection, handed: Handed) -> Actor:
-    try:
-        return await members.keyholder(conn, handed.actor)
-    except NotFound:
-        return await members.source(conn, handed.organization)
+    if handed.by_key:
+        try:
+            return await members.keyholder(conn, handed.actor)
+        except NotFound as error:
+            raise Invalid("The key that handed it in is revoked; hand it in again with another one.") from error
+    return await members.source(conn, handed.organization)

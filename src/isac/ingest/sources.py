@@ -8,17 +8,18 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from isac import times
-from isac.errors import Invalid, IsacError
+from isac.errors import Classified, Invalid, IsacError
 from isac.formats.found import Unreadable
 from isac.ingest import authoring, upstream
 from isac.ingest.feeds import Feed
 from isac.ingest.fetching import Fetcher, Outbound, unpacked
-from isac.ingest.files import Payload, ingest
+from isac.ingest.files import Payload, ingest, is_classified
 from isac.ingest.intake import Submission, take_in
+from isac.ingest.report import Report
 from isac.ingest.upstream import Document, Place
 from isac.policy.actors import Actor
 from isac.store import archive, members, runs
@@ -29,9 +30,10 @@ from isac.store.submissions import Counts
 
 #: seconds after which a run is stuck
 _LONGEST = 3600
-#: a list of fewer may well be empty, or ten times as long, tomorrow
+#: a list of fewer may well be ten times as long tomorrow
 _FEW = 20
 _TENFOLD = 10
+_LONGEST_PROBLEM = 2000
 #: problems that are told; of more only the number
 _TOLD = 3
 _ID = re.compile(rb'"id":"([^"]+)"')
@@ -60,16 +62,18 @@ async def run(
     *,
     anyway: bool = False,
     progress: Callable[[int], None] = lambda _: None,
+    report: Report | None = None,
 ) -> tuple[Brought, Counts]:
     """Run a feed once. What goes wrong with the source is noted and answered, not raised.
 
-    `anyway`: take it in though it looks unusual. Raises Invalid if it is being read already.
+    `anyway`: take it in though it looks unusual. `report` hears what became of each document. Raises Invalid if it is
+    being read already.
     """
     async with pool.connection() as guard, runs.alone(guard, feed.name) as free:
         if not free:
             raise Invalid(f"Feed {feed.name} is being read right now; one run at a time is enough.")
         pk = await runs.begin(guard, feed.name, times.now())
-        running = _Running(pool, guard, pk, feed, around, anyway, progress)
+        running = _Running(pool, guard, pk, feed, around, anyway, progress, report)
         brought = Brought("failed", "It was stopped.")
         try:
             async with asyncio.timeout(_LONGEST):
@@ -80,15 +84,25 @@ async def run(
             brought = Brought("suspect", error.detail)
         except IsacError as error:
             brought = Brought("failed", error.detail)
+        except Exception as error:
+            brought = Brought("failed", f"The program failed ({type(error).__name__}); the log says more.")
+            raise
         finally:
+            brought = replace(brought, problem=printable(brought.problem))
             await runs.end(guard, pk, brought, times.now())
             _tell(feed, brought, running.counts)
         return brought, running.counts
 
 
+def printable(text: str) -> str:
+    """On one line, and nothing that a terminal or PostgreSQL takes for something else."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)[:_LONGEST_PROBLEM]
+
+
 def _tell(feed: Feed, brought: Brought, counts: Counts) -> None:
     level = logging.INFO if brought.outcome in runs.GOOD and not brought.problem else logging.WARNING
     told = {"feed": feed.name, "outcome": brought.outcome, "problem": brought.problem}
+    told |= {"submission": brought.submission} if brought.submission else {}
     numbers = {name: getattr(counts, name) for name in ("accepted", "held", "refused", "repeated")}
     _logger.log(level, "feed run", extra=told | numbers)
 
@@ -104,6 +118,7 @@ class _Running:
     around: Around
     anyway: bool
     progress: Callable[[int], None]
+    report: Report | None
     counts: Counts = field(default_factory=Counts)
     documents: int = 0
     size: int = 0
@@ -122,7 +137,7 @@ class _Running:
             asking = await members.source(conn, feed.name)
             collection = await members.shelf(conn, feed.audience)
         usual = None if self.anyway else await self._usual()
-        async for document in self._found(await runs.last_bookmark(self.guard, feed.name)):
+        async for document in self._found(await self._place()):
             try:
                 if document.problem:
                     raise Invalid(document.problem)
@@ -131,6 +146,8 @@ class _Running:
                 if document.only:
                     raise
                 self.problems.append(f"{document.name}: {error.detail}")
+                document.failed = True  # so it is asked for again
+                continue
             await runs.bookmark(self.guard, self.pk, feed.name, document.place)
         if feed.current and feed.redistribute:
             await self._end_gone(collection, asking)
@@ -145,6 +162,14 @@ class _Running:
         rest = len(self.problems) - _TOLD
         return "; ".join(self.problems[:_TOLD]) + (f"; and {rest} more" if rest > 0 else "")
 
+    async def _place(self) -> Place:
+        """From where it goes on. Where values hold for a while only, an unchanged list is read anew in time."""
+        spans = self.feed.validity.values()
+        new = await runs.latest(self.guard, self.feed.name, outcomes=("taken", "kept"))
+        if spans and new and times.now() - new[0].started_at > min(spans) / 4:
+            return {}
+        return await runs.last_bookmark(self.guard, self.feed.name)
+
     async def _usual(self) -> tuple[int, int] | None:
         """What the last good run found: entries, and lines that nobody could read."""
         good = await runs.latest(self.guard, self.feed.name, outcomes=("taken", "kept"))
@@ -156,7 +181,8 @@ class _Running:
             path = (around.folder / feed.path).resolve()
             if not path.is_relative_to(around.folder.resolve()):
                 raise Invalid(f"path: {feed.path} leads out of {around.folder}; put the file beside the definition.")
-            for document in await asyncio.to_thread(upstream.files, path, place):
+            documents = await asyncio.to_thread(upstream.files, path, place)
+            for document in documents:
                 yield document
             return
         headers = {}
@@ -173,13 +199,17 @@ class _Running:
         self, document: Document, collection: Collection, asking: Actor, usual: tuple[int, int] | None
     ) -> None:
         content = await asyncio.to_thread(unpacked, document.content)
+        if self.feed.current and not document.only:
+            raise Invalid("`current` is for one list that names all that holds now, and this is one of several.")
+        if not content.strip():
+            raise Suspect("It is empty, without one byte.")
         if content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
             raise Invalid("a web page came instead of the list; look at the address with a browser.")
 
         def looked(entries: Sequence[object], problems: Sequence[Unreadable]) -> None:
             unreadable = sum(not problem.left_out for problem in problems)
             if document.only and usual is not None:
-                _compare(len(entries), unreadable, *usual)
+                _compare(len(entries), unreadable, *usual, current=self.feed.current)
             self.listed += len(entries)
             self.unreadable += unreadable
 
@@ -203,8 +233,12 @@ class _Running:
                 media_type=document.media_type,
             )
             self.counts += reading.outcome.counts
+            if self.report is not None:
+                self.report.add(reading)
             self.submission = reading.outcome.id
         else:
+            if await asyncio.to_thread(is_classified, content):
+                raise Classified("It carries a classification banner, and is not kept: call the ISAC.")
             looked(*await asyncio.to_thread(_parted, self.feed.read(content)))
             async with self.guard.transaction():
                 self.payload = await archive.keep(self.guard, document.content, document.media_type, times.now())
@@ -235,11 +269,17 @@ def _parted(read: Sequence[bytes] | Iterator[object]) -> tuple[Sequence[object],
     return [entry for entry in entries if not isinstance(entry, Unreadable)], problems
 
 
-def _compare(listed: int, unreadable: int, before: int, unreadable_before: int) -> None:
-    """Raises Suspect where a list is suddenly empty, ten times as long, or mostly something else."""
-    if before >= _FEW and listed == 0:
-        raise Suspect(f"It is empty, and had {before:,} entries before.")
+def _compare(listed: int, unreadable: int, before: int, unreadable_before: int, *, current: bool) -> None:
+    """Raises Suspect where a list is suddenly empty, a tenth or ten times as long, or mostly something else.
+
+    Of one that shows what holds now half is too little already, since all that is missing ends.
+    """
+    if before and not listed:
+        words = f", but {unreadable:,} that cannot be read" if unreadable else ""
+        raise Suspect(f"It has no entries{words}, and had {before:,} before.")
+    if unreadable > max(listed, 2) and unreadable_before <= before:
+        raise Suspect(f"It has another shape: {unreadable:,} lines cannot be read, and only {listed:,} can.")
+    if before >= _FEW and listed * (2 if current else _TENFOLD) < before:
+        raise Suspect(f"It has {listed:,} entries, and had {before:,} before.")
     if listed >= _FEW and before and listed > _TENFOLD * before:
         raise Suspect(f"It has {listed:,} entries, more than {_TENFOLD} times the {before:,} before.")
-    if unreadable >= _FEW and unreadable > listed and unreadable_before <= before:
-        raise Suspect(f"It has another shape: {unreadable:,} lines cannot be read, and only {listed:,} can.")

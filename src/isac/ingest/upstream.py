@@ -34,7 +34,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _MAX_FILES = 10_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Document:
     """One document, and the place after it. `problem`: it could not be had, and the others come all the same."""
 
@@ -45,6 +45,8 @@ class Document:
     problem: str = ""
     #: nothing else stands at this address
     only: bool = False
+    #: said by whoever was handed it: it was not taken in
+    failed: bool = False
 
 
 async def documents(

@@ -136,13 +136,20 @@ class Handed:
     #: code of the audience
     audience: str
     source: str
+    #: a key's hand-over, and no operator's or feed's
+    by_key: bool
+    #: of a feed: its newest submission, if that is another one
+    newer: str | None
 
 
 async def handed(conn: Connection, public_id: str) -> Handed:
     """Raises NotFound for one that is unknown, or that nothing was kept of."""
     rows = await fetch(
         conn,
-        """SELECT s.payload, s.name, s.feed, s.tlp, s.sample, s.definition, s.actor, o.name, a.code, s.source
+        """SELECT s.payload, s.name, s.feed, s.tlp, s.sample, s.definition, s.actor, o.name, a.code, s.source,
+                  EXISTS (SELECT FROM keys k WHERE k.key_id = s.actor),
+                  (SELECT n.id::text FROM submissions n WHERE n.organization = s.organization AND n.pk > s.pk
+                   AND n.feed = s.feed AND n.payload <> s.payload ORDER BY n.pk DESC LIMIT 1)
            FROM submissions s JOIN organizations o ON o.pk = s.organization JOIN audiences a ON a.pk = s.audience
            WHERE s.id = %s::uuid""",
         (as_uuid(public_id),),
