@@ -155,6 +155,30 @@ def test_a_job_that_cannot_be_done_again_lets_the_next_one_run(
     run(go())
 
 
+def test_one_wrong_definition_stops_no_feed_and_is_told_once(
+    at: jobs.Work, run: Callable[..., Any], database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = at.around.folder / "0.toml"
+    (at.around.folder / "list.txt").write_text("one.example\n")
+
+    def told() -> list[str]:
+        return [record.problem for record in caplog.records if record.message == "feed definition"]  # type: ignore[attr-defined]
+
+    async def go() -> None:
+        app = jobs.jobs(database_url, at)
+        async with app.open_async():
+            for words, lines in (("nmae = 1", 1), ("nmae = 1", 1), ("nmae =", 2), ("", 3), ("", 3)):
+                wrong.write_text(words)
+                await jobs._due(app, at)
+                assert len(told()) == lines
+        await jobs._read(at, "a-list")
+
+    run(go())
+    assert len(there(database_url)) == 1
+    assert all(words.startswith(str(wrong)) for words in told())
+    assert rows(database_url, "SELECT outcome FROM feed_runs") == [("taken",)]
+
+
 def test_what_is_over_ends_and_old_payloads_go(
     pool: Pool, run: Callable[..., Any], tmp_path: Path, database_url: str
 ) -> None:

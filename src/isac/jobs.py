@@ -6,8 +6,7 @@ pauses, and what a killed worker left is done by the next.
 
 import contextlib
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import procrastinate
@@ -48,6 +47,8 @@ class Work:
     around: Around
     #: how long a payload is kept; None: for ever
     retention: timedelta | None
+    #: what was wrong with definitions when last looked at; it is told once while it stays the same
+    wrong: set[str] = field(default_factory=set)
 
 
 async def work(url: str, around: Around, retention: timedelta | None) -> None:
@@ -127,7 +128,13 @@ async def _retried(app: procrastinate.App, job: Job) -> bool:
 
 
 async def _due(app: procrastinate.App, at: Work) -> None:
-    for feed in feeds.load_all(at.around.folder):
+    good, problems = feeds.load_good(at.around.folder)
+    for problem in problems:
+        if problem not in at.wrong:
+            _logger.error("feed definition", extra={"problem": problem})
+    at.wrong.clear()
+    at.wrong.update(problems)
+    for feed in good:
         if feed.every is None or not await _is_due(at.pool, feed, feed.every):
             continue
         # One that waits would stand in the way of the other's next try.
@@ -143,8 +150,10 @@ async def _is_due(pool: Pool, feed: Feed, every: timedelta) -> bool:
 
 
 async def _read(at: Work, name: str) -> None:
-    defined: Sequence[Feed] = [feed for feed in feeds.load_all(at.around.folder) if feed.name == name]
-    for feed in defined:
+    good, _ = feeds.load_good(at.around.folder)
+    for feed in good:
+        if feed.name != name:
+            continue
         brought, _ = await sources.run(at.pool, feed, at.around)
         if brought.outcome == "failed":
             raise RunFailed(brought.problem)
