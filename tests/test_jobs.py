@@ -90,6 +90,95 @@ def test_after_kill_9_the_next_worker_goes_on(database_url: str, tmp_path: Path)
     assert rows(database_url, "SELECT 1 FROM log GROUP BY object HAVING count(*) > 1") == []
 
 
+def age_workers(url: str) -> None:
+    rows(url, "UPDATE isac_jobs.procrastinate_workers SET last_heartbeat = now() - interval '1 hour'")
+
+
+def there(url: str) -> list[tuple[Any, ...]]:
+    return rows(url, "SELECT id, status::text FROM isac_jobs.procrastinate_jobs ORDER BY id")
+
+
+@pytest.fixture
+def at(pool: Pool, tmp_path: Path) -> jobs.Work:
+    (tmp_path / "a.toml").write_text(DEFINITION)
+    return jobs.Work(pool, Around(tmp_path, Outbound()), None)
+
+
+def test_a_feed_that_is_read_is_not_enqueued_and_goes_on_after_a_kill(
+    at: jobs.Work, run: Callable[..., Any], database_url: str
+) -> None:
+    """The feed is due once more while its job stands still in a killed worker; then that is found."""
+
+    async def go() -> None:
+        app = jobs.jobs(database_url, at)
+        async with app.open_async():
+            await jobs._due(app, at)
+            await jobs._due(app, at)
+            killed = await app.job_manager.register_worker()
+            first = await app.job_manager.fetch_job(None, worker_id=killed)
+            await jobs._due(app, at)
+            assert first
+            assert there(database_url) == [(first.id, "doing")]
+            age_workers(database_url)
+            await jobs._again(app)
+            assert there(database_url) == [(first.id, "todo")]
+
+    run(go())
+
+
+@pytest.mark.parametrize("tries", [0, 3], ids=["one like it waits", "cut off too often"])
+def test_a_job_that_cannot_be_done_again_lets_the_next_one_run(
+    at: jobs.Work, run: Callable[..., Any], database_url: str, tries: int
+) -> None:
+    async def go() -> None:
+        app = jobs.jobs(database_url, at)
+        read = app.configure_task("read", lock="feed a-list", queueing_lock="feed a-list")
+        async with app.open_async():
+            await read.defer_async(feed="a-list")
+            killed = await app.job_manager.register_worker()
+            assert await app.job_manager.fetch_job(None, worker_id=killed)
+            if tries:
+                rows(database_url, f"UPDATE isac_jobs.procrastinate_jobs SET attempts = {tries}")
+                await jobs._again(app)  # its worker lives
+                age_workers(database_url)
+                await jobs._again(app)
+                await jobs._due(app, at)
+            else:
+                age_workers(database_url)
+                await read.defer_async(feed="a-list")
+                await jobs._again(app)
+            living = await app.job_manager.register_worker()
+            waiting = await app.job_manager.fetch_job(None, worker_id=living)
+            assert waiting
+            assert there(database_url) == [(waiting.id, "doing")]
+
+    run(go())
+
+
+def test_one_wrong_definition_stops_no_feed_and_is_told_once(
+    at: jobs.Work, run: Callable[..., Any], database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = at.around.folder / "0.toml"
+    (at.around.folder / "list.txt").write_text("one.example\n")
+
+    def told() -> list[str]:
+        return [record.problem for record in caplog.records if record.message == "feed definition"]  # type: ignore[attr-defined]
+
+    async def go() -> None:
+        app = jobs.jobs(database_url, at)
+        async with app.open_async():
+            for words, lines in (("nmae = 1", 1), ("nmae = 1", 1), ("nmae =", 2), ("", 3), ("", 3)):
+                wrong.write_text(words)
+                await jobs._due(app, at)
+                assert len(told()) == lines
+        await jobs._read(at, "a-list")
+
+    run(go())
+    assert len(there(database_url)) == 1
+    assert all(words.startswith(str(wrong)) for words in told())
+    assert rows(database_url, "SELECT outcome FROM feed_runs") == [("taken",)]
+
+
 def test_what_is_over_ends_and_old_payloads_go(
     pool: Pool, run: Callable[..., Any], tmp_path: Path, database_url: str
 ) -> None:

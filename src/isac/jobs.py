@@ -4,13 +4,14 @@ procrastinate keeps the jobs in PostgreSQL, in a schema of its own: one run of a
 pauses, and what a killed worker left is done by the next.
 """
 
+import contextlib
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import procrastinate
-from procrastinate.exceptions import AlreadyEnqueued
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, UniqueViolation
+from procrastinate.jobs import Job, Status
 
 from isac import times
 from isac.ingest import feeds, sources
@@ -28,8 +29,9 @@ _POLLING = 1.0
 _BEAT, _GRACE = 5.0, 20.0
 #: feeds that are read at the same time
 _AT_ONCE = 4
+_TRIES = 3
 # 5, 25 and 125 seconds later; then it waits for its turn.
-_AGAIN = procrastinate.RetryStrategy(max_attempts=3, exponential_wait=5)
+_AGAIN = procrastinate.RetryStrategy(max_attempts=_TRIES, exponential_wait=5)
 _logger = logging.getLogger(__name__)
 
 
@@ -45,6 +47,8 @@ class Work:
     around: Around
     #: how long a payload is kept; None: for ever
     retention: timedelta | None
+    #: what was wrong with definitions when last looked at; it is told once while it stays the same
+    wrong: set[str] = field(default_factory=set)
 
 
 async def work(url: str, around: Around, retention: timedelta | None) -> None:
@@ -53,7 +57,8 @@ async def work(url: str, around: Around, retention: timedelta | None) -> None:
         app = jobs(url, Work(pool, around, retention))
         async with app.open_async():
             await _again(app)
-            await _due(app, Work(pool, around, retention))
+            with contextlib.suppress(AlreadyEnqueued):
+                await app.configure_task("due").defer_async(timestamp=0)
             await app.run_worker_async(
                 concurrency=_AT_ONCE,
                 fetch_job_polling_interval=_POLLING,
@@ -72,7 +77,7 @@ def jobs(url: str, at: Work) -> procrastinate.App:
     app = procrastinate.App(connector=connector, periodic_defaults={"max_delay": 60})
 
     @app.periodic(cron=_MINUTELY)
-    @app.task(name="due", queueing_lock="due")
+    @app.task(name="due", lock="due", queueing_lock="due")  # one at a time, since it looks before it enqueues
     async def due(timestamp: int) -> None:
         await _due(app, at)
 
@@ -99,21 +104,43 @@ def jobs(url: str, at: Work) -> procrastinate.App:
 
 
 async def _again(app: procrastinate.App) -> None:
-    """What a worker that was killed had begun is done by another one."""
+    """What a worker that was killed had begun is done by another one; what was cut off too often is given up."""
     for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=3 * _BEAT):
-        _logger.warning("stalled job", extra={"job": job.task_name, "of": job.task_kwargs})
+        told = {"job": job.task_name, "of": job.task_kwargs, "attempts": job.attempts}
+        try:
+            if job.attempts < _TRIES and await _retried(app, job):
+                _logger.warning("stalled job", extra=told)
+            else:
+                await app.job_manager.finish_job(job, Status.FAILED, delete_job=True)
+                _logger.error("stalled job given up", extra=told)
+        except ConnectorException as error:
+            # Another worker was quicker; it must not keep the other jobs from being done.
+            _logger.warning("stalled job is not to be had", extra=told | {"problem": str(error.__cause__ or error)})
+
+
+async def _retried(app: procrastinate.App, job: Job) -> bool:
+    """Whether it may be done again: not where one like it waits already, which does the same."""
+    try:
         await app.job_manager.retry_job(job)
+    except UniqueViolation:
+        return False
+    return True
 
 
 async def _due(app: procrastinate.App, at: Work) -> None:
-    for feed in feeds.load_all(at.around.folder):
-        if feed.every is not None and await _is_due(at.pool, feed, feed.every):
-            try:
-                await app.configure_task(
-                    "read", lock=f"feed {feed.name}", queueing_lock=f"feed {feed.name}"
-                ).defer_async(feed=feed.name)
-            except AlreadyEnqueued:
-                continue
+    good, problems = feeds.load_good(at.around.folder)
+    for problem in problems:
+        if problem not in at.wrong:
+            _logger.error("feed definition", extra={"problem": problem})
+    at.wrong.clear()
+    at.wrong.update(problems)
+    for feed in good:
+        if feed.every is None or not await _is_due(at.pool, feed, feed.every):
+            continue
+        # One that waits would stand in the way of the other's next try.
+        lock = f"feed {feed.name}"
+        if not any(job.status in ("todo", "doing") for job in await app.job_manager.list_jobs_async(lock=lock)):
+            await app.configure_task("read", lock=lock, queueing_lock=lock).defer_async(feed=feed.name)
 
 
 async def _is_due(pool: Pool, feed: Feed, every: timedelta) -> bool:
@@ -123,8 +150,10 @@ async def _is_due(pool: Pool, feed: Feed, every: timedelta) -> bool:
 
 
 async def _read(at: Work, name: str) -> None:
-    defined: Sequence[Feed] = [feed for feed in feeds.load_all(at.around.folder) if feed.name == name]
-    for feed in defined:
+    good, _ = feeds.load_good(at.around.folder)
+    for feed in good:
+        if feed.name != name:
+            continue
         brought, _ = await sources.run(at.pool, feed, at.around)
         if brought.outcome == "failed":
             raise RunFailed(brought.problem)

@@ -14,7 +14,7 @@ from tests.corpus import documents, needs_corpus
 
 from isac.errors import Invalid
 from isac.formats.found import Found, Unreadable
-from isac.ingest.feeds import Feed, load, load_all, schema
+from isac.ingest.feeds import Feed, load, load_all, load_good, schema
 from isac.package_data import package_data
 from isac.stix.markings import MARKINGS, TLP
 from isac.stix.observables import documentation
@@ -137,6 +137,25 @@ def test_two_feeds_have_two_names(tmp_path: Path) -> None:
     assert [feed.name for feed in load_all(tmp_path)] == ["a-list", "b-list"]
     written(tmp_path, toml(GOOD), "three.toml")
     with pytest.raises(Invalid, match="another file defines a feed a-list"):
+        load_all(tmp_path)
+
+
+def test_one_wrong_definition_stops_no_other(tmp_path: Path) -> None:
+    written(tmp_path, toml(GOOD), "b.toml")
+    written(tmp_path, toml({**GOOD, "name": "b-list"}), "c.toml")
+    wrong = {
+        "a.toml": "nmae = 1",
+        "d.toml": "name = ",
+        "e.toml": f"name = {'9' * 5000}",
+        "f.toml": f"name = {'[' * 5000}",
+        "g.toml": toml(GOOD),
+    }
+    for name, words in wrong.items():
+        written(tmp_path, words, name)
+    good, problems = load_good(tmp_path)
+    assert [feed.name for feed in good] == ["a-list", "b-list"]
+    assert [problem.partition(":")[0] for problem in problems] == [str(tmp_path / name) for name in sorted(wrong)]
+    with pytest.raises(Invalid, match="there is no such key"):
         load_all(tmp_path)
 
 

@@ -53,6 +53,7 @@ def test_numbers_tell_of_the_log_and_the_feeds(database_url: str, people: dict[s
     (tmp_path / "a.toml").write_text(
         'name = "a-list"\npath = "x"\nformat = "text"\nevery = "1h"\nlicense = "CC0"\n', encoding="utf-8"
     )
+    (tmp_path / "b.toml").write_text('nmae = "b-list"\n', encoding="utf-8")
     with psycopg.connect(database_url, autocommit=True, options=f"-c search_path={database.SCHEMA}") as conn:
         conn.execute(
             """INSERT INTO feed_runs (feed, started_at, ended_at, outcome, problem, listed)
@@ -66,4 +67,5 @@ def test_numbers_tell_of_the_log_and_the_feeds(database_url: str, people: dict[s
     assert found["isac_feed_alarm", ("a-list", "failing")] == 1
     assert found["isac_feed_entries", ("a-list",)] == 7
     assert found["isac_feed_last_good_timestamp_seconds", ("a-list",)] > 1_700_000_000
+    assert found["isac_feed_definitions_broken", ()] == 1
     assert found["process_resident_memory_bytes", ()] > 1_000_000

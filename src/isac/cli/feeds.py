@@ -1,6 +1,6 @@
 """Commands for the sources that we read: look at their definitions, run them, see how they are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,7 +50,7 @@ def feed_named(name: str) -> "Feed":
 
     if name.endswith(".toml"):
         return feeds.load(Path(name))
-    known = {feed.name: feed for feed in feeds.load_all(folder())}
+    known = {feed.name: feed for feed in feeds.load_good(folder())[0]}
     if name not in known:
         raise NotFound(f"There is no feed {name!r} in {folder()}; there are {', '.join(known) or 'none'}.")
     return known[name]
@@ -146,11 +146,23 @@ def list_feeds() -> None:
     from isac.ingest import feeds
 
     table = Table("feed", "format", "from", "every", "for", "TLP", "given on", box=None)
-    for feed in feeds.load_all(folder()):
+    defined, broken = feeds.load_good(folder())
+    for feed in defined:
         every = _summary(feed).partition(", read ")[2].partition(", ")[0]
         cells = (feed.name, feed.format, feed.url or feed.path or "", every, feed.audience, feed.tlp.name)
         table.add_row(*map(Text, cells), Text("yes" if feed.redistribute else "no"))
-    out.print(table)
+    _print(table, defined, broken)
+    raise typer.Exit(1 if broken else 0)
+
+
+def _print(table: Table, defined: "Sequence[Feed]", broken: Sequence[str]) -> None:
+    """The table, or that there is nothing; and what is wrong with definitions."""
+    if defined:
+        out.print(table)
+    else:
+        out.print(f"There is no feed in {folder()}. ISAC_FEEDS names the folder.")
+    for problem in broken:
+        err.print(problem)
 
 
 @feeds_app.command("run")
@@ -192,9 +204,11 @@ def status() -> None:
     """
     from isac.ingest import feeds, health
 
+    defined, broken = feeds.load_good(folder())
+
     async def work(pool: Pool) -> "list[Health]":
         async with pool.connection() as conn:
-            return [await health.of(conn, feed, times.now()) for feed in feeds.load_all(folder())]
+            return [await health.of(conn, feed, times.now()) for feed in defined]
 
     states = with_database(work)
     table = Table("feed", "read", "outcome", "something new", "entries", "alarm", box=None)
@@ -208,11 +222,11 @@ def status() -> None:
             Text(f"{new.listed:,}" if new and new.listed is not None else ""),
             Text(", ".join(alarm.kind for alarm in each.alarms)),
         )
-    out.print(table)
+    _print(table, defined, broken)
     for each in states:
         for alarm in each.alarms:
             out.print(f"{each.feed.name}: {alarm.words}")
-    raise typer.Exit(1 if any(each.alarms for each in states) else 0)
+    raise typer.Exit(1 if broken or any(each.alarms for each in states) else 0)
 
 
 def _when(at: datetime | None) -> str:

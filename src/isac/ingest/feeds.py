@@ -254,7 +254,7 @@ def load(path: Path) -> Feed:
         definition = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise Invalid(f"{path}: cannot be read ({error.strerror}).") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers too long to be read, and what is nested too deeply
         raise Invalid(f"{path}: this is not TOML: {error}.") from error
     try:
         return checked(definition)
@@ -271,14 +271,33 @@ def checked(definition: Mapping[str, Any]) -> Feed:
 
 
 def load_all(folder: Path) -> list[Feed]:
-    """The feeds that the *.toml files of a folder define, by name. Raises Invalid if two have one name."""
-    feeds: dict[str, Feed] = {}
+    """What the *.toml files of a folder define, by name. Raises Invalid if one is wrong or a name is there twice."""
+    good, problems = load_good(folder)
+    if problems:
+        raise Invalid(problems[0])
+    return good
+
+
+def load_good(folder: Path) -> tuple[list[Feed], list[str]]:
+    """The feeds whose definitions are right, by name, and what is wrong with the others; of one name the first counts.
+
+    For what goes on by itself: a slip of the pen in one file must not stop the other feeds.
+    """
+    good: dict[str, Feed] = {}
+    problems = []
     for path in sorted(folder.glob("*.toml")):
-        feed = load(path)
-        if feed.name in feeds:
-            raise Invalid(f"{path}: name: another file defines a feed {feed.name} too; give one of them another name.")
-        feeds[feed.name] = feed
-    return [feeds[name] for name in sorted(feeds)]
+        try:
+            feed = load(path)
+        except Invalid as error:
+            problems.append(error.detail)
+            continue
+        if feed.name in good:
+            problems.append(
+                f"{path}: name: another file defines a feed {feed.name} too; give one of them another name."
+            )
+        else:
+            good[feed.name] = feed
+    return [good[name] for name in sorted(good)], problems
 
 
 def _problem(error: Mapping[str, Any]) -> str:

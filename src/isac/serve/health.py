@@ -50,13 +50,13 @@ async def get_metrics(member: Member, db: ReadDb, here: Here) -> Response:
     """Numbers in Prometheus's text format, for a steward's key; of processes those of the worker that answers."""
     if member.role is not Role.STEWARD:
         raise NotFound("There is nothing at this address.")
-    defined = await asyncio.to_thread(feeds.load_all, here.feeds) if here.feeds else []
+    defined, problems = await asyncio.to_thread(feeds.load_good, here.feeds) if here.feeds else ([], [])
     states = [await feed_health.of(db, feed, times.now()) for feed in defined]
-    found = _written(await statistics.now(db), states)
+    found = _written(await statistics.now(db), states, len(problems))
     return Response(found, media_type=CONTENT_TYPE_LATEST)
 
 
-def _written(stands: Statistics, states: list[Health]) -> bytes:
+def _written(stands: Statistics, states: list[Health], broken: int) -> bytes:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -72,6 +72,9 @@ def _written(stands: Statistics, states: list[Health]) -> bytes:
     jobs = gauge("jobs", "Jobs by their state.", "state")
     for state, count in stands.jobs.items():
         jobs.labels(state).set(count)
+    gauge("feed_definitions_broken", "Files in the feeds' folder that define no feed, or one a second time.").set(
+        broken
+    )
     alarm = gauge("feed_alarm", "Something is wrong with a feed.", "feed", "kind")
     good = gauge("feed_last_good_timestamp_seconds", "When a feed was last read well.", "feed")
     entries = gauge("feed_entries", "Entries that it had when something was last new.", "feed")
