@@ -504,3 +504,15 @@ def test_settings_that_would_let_everybody_or_nobody_in_end_isac_serve(
 ) -> None:
     done = isac("serve", "--port", "0", settings=settings)
     assert (done.returncode, done.stderr.partition(" is ")[0]) == (2, f"error: {list(settings)[-1]}")
+
+
+def test_one_wrong_definition_is_named_beside_the_others(isac: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "good.toml").write_text('name = "good"\npath = "x"\nformat = "text"\nlicense = "CC0"\n')
+    (tmp_path / "broken.toml").write_text("broken = ")
+    for command in ("list", "status"):
+        done = isac("feeds", command, settings={"ISAC_FEEDS": str(tmp_path)})
+        assert done.returncode == 1
+        assert "good" in done.stdout
+        assert "broken.toml: this is not TOML" in done.stderr
+    empty = isac("feeds", "list", settings={"ISAC_FEEDS": str(tmp_path / "none")})
+    assert "There is no feed in" in empty.stdout
