@@ -1,7 +1,9 @@
 """TAXII 2.1 collections as sources: every object once, whatever breaks on the way; taxii2-client is the oracle."""
 
 import asyncio
+import contextlib
 import threading
+import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -16,12 +18,15 @@ import psycopg
 import pytest
 from taxii2client.v21 import Collection, as_pages
 from tests.conftest import Person, Running, copied
+from tests.ingest.web import Asked, Source, says, source
 
 from isac import times
-from isac.ingest import fetching, sources
+from isac.errors import Unreachable
+from isac.ingest import fetching, sources, upstream
 from isac.ingest.feeds import Feed
-from isac.ingest.fetching import Outbound, networks
+from isac.ingest.fetching import Fetcher, Outbound, networks
 from isac.ingest.sources import Around
+from isac.ingest.upstream import Document, Place
 from isac.store import database
 from isac.store.database import Pool
 from isac.store.runs import Brought
@@ -30,6 +35,7 @@ from isac.store.submissions import Counts
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 TAXII = "application/taxii+json;version=2.1"
+HERE = Outbound(allow=networks("127.0.0.1/32"))
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 TERMS: dict[str, Any] = {"license": "CC0", "redistribute": True, "sample": True}
 
@@ -270,3 +276,47 @@ def test_a_worker_that_is_killed_leaves_no_hole(desk: Desk) -> None:
         assert 0 < there < 200
         assert desk.read(url)[1].accepted == 200 - there
     assert len(desk.stored()) == 200
+
+
+def serving(pages: dict[str, bytes]) -> contextlib.AbstractAsyncContextManager[Source]:
+    """A web server with these pages; a page that is not there is a 404."""
+
+    async def answer(asked: Asked, out: asyncio.StreamWriter) -> None:
+        there = pages.get(asked.path)
+        out.write(says("404 Not Found") if there is None else says("200 OK", there))
+
+    return source(answer)
+
+
+def read(pages: dict[str, bytes], path: str, format_name: str = "text", place: Place | None = None) -> list[Document]:
+    """What a server with these pages gives since `place`."""
+
+    async def reading() -> list[Document]:
+        async with serving(pages) as server, Fetcher(HERE) as fetcher:
+            found = upstream.documents(fetcher, server.address + path, format_name, {}, place or {})
+            return [document async for document in found]
+
+    return asyncio.run(reading())
+
+
+def test_a_page_lists_files_below_it_each_once() -> None:
+    page = b"""<a href="one.txt">1</a> <A class=x HREF='two.txt#top'> <a href=one.txt> <a href="a&amp;b c.txt">
+        <a data-href="no.txt"> <a href="../up.txt"> <a href="http://[::1"> <a href="?C=M"> <a href="sub/x.txt">
+        <a href> <a href="%s"> <a href="a\x01.txt">"""
+    page = page.replace(b"%s", b"x" * 3000)
+    names = ["one.txt", "two.txt", "a&b%20c.txt"]
+    found = read({"/list/": page} | {f"/list/{name}": name.encode() for name in names}, "/list/")
+    assert [(each.content.decode(), each.problem) for each in found] == [(name, "") for name in names]
+
+
+@pytest.mark.parametrize("page", [b"<a ", b"<a href", b"<a href= ", b'<a href="', b"href=", b"<a\n\n "])
+def test_a_page_of_nothing_but_beginnings_takes_no_time(page: bytes) -> None:
+    began = time.monotonic()
+    read({"/list/": page * (2_000_000 // len(page))}, "/list/")
+    read({"/list/": b"<a " + page[-5:] * 300_000}, "/list/")
+    assert time.monotonic() - began < 5
+
+
+def test_a_page_that_lists_files_has_an_end() -> None:
+    with pytest.raises(Unreachable, match="holds more than 2 MiB"):
+        read({"/list/": b"x" * (2 << 20) + b"x"}, "/list/")

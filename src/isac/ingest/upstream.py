@@ -4,7 +4,10 @@ A file, a folder of files, a web page that lists files, a MISP feed, or a TAXII 
 run is handed (JSON); it is noted when its document was taken in, so nothing is missed and little is read twice.
 """
 
+import asyncio
+import contextlib
 import hashlib
+import html
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -28,7 +31,13 @@ _OVERLAP = timedelta(seconds=2)
 #: and where they do not say how far a page goes, their clocks may differ from ours
 _BLIND = timedelta(minutes=10)
 _TAXII = "application/taxii+json;version=2.1"
-_HREF = re.compile(rb"""<a\s[^>]*?href\s*=\s*["']?([^"'\s>]+)""", re.IGNORECASE)
+# Two steps, and no tag reaches into the next: one expression for both took hours for a page of nothing but `<a `.
+_LINK = re.compile(r"<a\s[^<>]*", re.IGNORECASE)
+_HREF = re.compile(r"""(?<![\w-])href\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE)
+#: a page that lists 10,000 files with long names
+_LARGEST_PAGE = 2 * 1024 * 1024
+#: of an address; each is kept in the place
+_LONGEST_LINK = 2000
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 #: files of one listing; more are somebody's whole disk
 _MAX_FILES = 10_000
@@ -118,9 +127,7 @@ async def _listing(fetcher: Fetcher, url: str, headers: Mapping[str, str], place
     page = await fetcher.get(url, headers=headers)
     if page is None:
         return
-    links = (urljoin(url, found.decode("utf-8", "replace")) for found in _HREF.findall(unpacked(page.content)))
-    below = (link.partition("#")[0] for link in links)
-    names = dict.fromkeys(link for link in below if link.startswith(url) and _is_file(link[len(url) :]))
+    names = await asyncio.to_thread(_linked, url, page.content)
     if len(names) > _MAX_FILES:
         raise Unreachable(f"{url} lists {len(names):,} files; at most {_MAX_FILES:,} are read.")
     seen: dict[str, Place] = dict(place.get("files", {}))
@@ -134,6 +141,25 @@ async def _listing(fetcher: Fetcher, url: str, headers: Mapping[str, str], place
         if got is not None and _mark(got.content) != before.get("sha256"):
             seen = seen | {link: _place(got)}
             yield Document(unquote(link), got.content, {"files": seen}, got.media_type)
+
+
+def _linked(url: str, content: bytes) -> list[str]:
+    """Addresses of files below `url` that its page links to, each once. Raises Unreachable if the page is too large."""
+    try:
+        page = unpacked(content, _LARGEST_PAGE).decode("utf-8", "replace")
+    except Invalid as error:
+        raise Unreachable(f"{url}: the page that lists its files {error.detail}") from error
+    names: dict[str, None] = {}
+    for tag in _LINK.finditer(page):
+        if (href := _HREF.search(tag[0])) is None:
+            continue
+        # What is no address at all is no file either.
+        with contextlib.suppress(ValueError):
+            link = urljoin(url, html.unescape(href[1] or href[2] or href[3] or "").strip()).partition("#")[0]
+            usable = len(link) <= _LONGEST_LINK and link.isprintable()
+            if usable and link.startswith(url) and _is_file(link[len(url) :]):
+                names[link] = None
+    return list(names)
 
 
 def _is_file(name: str) -> bool:
