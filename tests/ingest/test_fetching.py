@@ -177,6 +177,72 @@ async def test_private_addresses_are_refused(host: str) -> None:
     assert server.asked == []
 
 
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [
+        ("0.0.0.0", False),
+        ("10.0.0.1", False),
+        ("100.64.0.1", False),
+        ("169.254.169.254", False),
+        ("224.0.0.1", False),
+        ("8.8.8.8", True),
+        ("[::1]", False),
+        ("[::]", False),
+        ("[fe80::1]", False),
+        ("[fe80::1%25eth0]", False),
+        ("[fc00::1]", False),
+        ("[fec0::1]", False),
+        ("[ff02::1]", False),
+        ("[::127.0.0.1]", False),
+        ("[::8.8.8.8]", False),
+        ("[::ffff:127.0.0.1]", False),
+        ("[::ffff:8.8.8.8]", True),
+        ("[64:ff9b::127.0.0.1]", False),
+        ("[64:ff9b::a00:1]", False),
+        ("[64:ff9b::8.8.8.8]", True),
+        ("[64:ff9b:1::8.8.8.8]", False),
+        ("[2002:7f00:1::1]", False),
+        ("[2002:808:808::1]", True),
+        ("[2001:0:808:808::1]", False),
+        ("[2001:db8::1]", False),
+        ("[2606:4700::1111]", True),
+        ("localhost", False),
+        ("LOCALHOST.", False),
+        ("a.localhost", False),
+        ("localhost.example", True),
+        ("127.1", False),
+        ("2130706433", False),
+        ("0x7f000001", False),
+        ("0X7F.1", False),
+        ("017700000001", False),
+        ("127.0.0.1.", False),
+        ("1.2.3.4.example", True),
+        ("0xfeed.example", True),
+    ],
+)
+async def test_a_proxy_is_never_asked_for_our_own_network(host: str, reached: bool) -> None:
+    async def answer(asked: Asked, out: asyncio.StreamWriter) -> None:
+        out.write(says("200 OK", b"x"))
+
+    async with source(answer) as proxy, Fetcher(Outbound(proxy=proxy.address)) as fetcher:
+        if reached:
+            assert await fetcher.get(f"http://{host}/") is not None
+        else:
+            with pytest.raises(Unreachable, match=r"private networks|not everybody reads"):
+                await fetcher.get(f"http://{host}/")
+    assert bool(proxy.asked) is reached
+
+
+@pytest.mark.parametrize("host", ["10.1.2.3", "[::ffff:10.1.2.3]", "[64:ff9b::10.1.2.3]", "localhost"])
+async def test_networks_that_are_allowed_are_so_in_each_form(host: str) -> None:
+    async def answer(asked: Asked, out: asyncio.StreamWriter) -> None:
+        out.write(says("200 OK", b"x"))
+
+    allow = networks("10.0.0.0/8, ::1/128")
+    async with source(answer) as proxy, Fetcher(Outbound(allow=allow, proxy=proxy.address)) as fetcher:
+        assert await fetcher.get(f"http://{host}/") is not None
+
+
 async def test_a_redirect_into_a_private_network_is_refused() -> None:
     async def inner(asked: Asked, out: asyncio.StreamWriter) -> None:
         out.write(says("200 OK", b"secret"))

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import gzip
 import io
+import re
 import ssl
 import tempfile
 import zlib
@@ -16,7 +17,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from email.message import Message
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -39,6 +40,10 @@ _REDIRECT = frozenset({301, 302, 303, 307, 308})
 
 _GZIP = b"\x1f\x8b"
 
+# C libraries read 127.1, 2130706433, 0x7f000001 and 017700000001 as addresses: a name's last part is never a number.
+_NUMERIC = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)$")
+
+Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 
@@ -48,7 +53,7 @@ class Outbound:
 
     #: private networks that may be reached all the same (decisions: none by default)
     allow: tuple[Network, ...] = ()
-    #: http://host:port of the proxy that leads out; it looks after addresses itself
+    #: http://host:port of the proxy that leads out; it has to look after addresses behind names itself
     proxy: str | None = None
     #: PEM file with authorities besides the usual ones
     ca: Path | None = None
@@ -200,7 +205,7 @@ class Fetcher:
         """Follows redirects itself: each target's address is looked at, and a key goes to no other server."""
         here = httpx2.URL(url)
         for _ in range(_REDIRECTS + 1):
-            self._check_literal(here)
+            self._check_host(here)
             request = self._client.build_request("GET", here, headers=headers, extensions={"trace": self._look})
             answer = await self._client.send(request, stream=True)
             try:
@@ -217,12 +222,19 @@ class Fetcher:
             here = there
         raise Unreachable(f"{_shown(url)} leads from one address to the next, more than {_REDIRECTS} times.")
 
-    def _check_literal(self, url: httpx2.URL) -> None:
-        """Behind a proxy nobody else looks at an address that stands in the URL."""
-        with contextlib.suppress(ValueError):
-            address = str(ip_address(url.host))
-            if not self._may_reach(address):
-                raise Unreachable(_FORBIDDEN.format(url=_shown(str(url)), address=address))
+    def _check_host(self, url: httpx2.URL) -> None:
+        """Behind a proxy nobody else looks at an address that stands in the URL, in whatever form."""
+        host = url.host.rstrip(".").lower()
+        try:
+            addresses = [str(ip_address(host))]
+        except ValueError:
+            if _NUMERIC.search(host):
+                raise Unreachable(
+                    f"{_shown(str(url))} writes an address as not everybody reads it; write it as 192.0.2.1 is written."
+                ) from None
+            addresses = ["127.0.0.1", "::1"] if host == "localhost" or host.endswith(".localhost") else []
+        if addresses and not any(self._may_reach(address) for address in addresses):
+            raise Unreachable(_FORBIDDEN.format(url=_shown(str(url)), address=addresses[0]))
 
     async def _look(self, event: str, info: Mapping[str, Any]) -> None:
         """Called when a connection stands and before anything is sent over it."""
@@ -235,12 +247,30 @@ class Fetcher:
             raise Unreachable(_FORBIDDEN.format(url="The source", address=address))
 
     def _may_reach(self, address: str) -> bool:
-        reached = ip_address(address.partition("%")[0])
-        # What IPv6 carries of IPv4 is that.
-        reached = getattr(reached, "ipv4_mapped", None) or reached
-        if reached.is_global and not reached.is_multicast:
-            return True
-        return any(reached in network for network in self._outbound.allow)
+        reached = _carried(ip_address(address.partition("%")[0]))
+        return _is_public(reached) or any(reached in network for network in self._outbound.allow)
+
+
+# What the Internet's addresses of version 6 begin with (RFC 4291 §2.4); Python calls more of them global.
+_PUBLIC = IPv6Network("2000::/3")
+# Translators take the IPv4 address at its end from it (RFC 6052 §2.1). Where one of a network's own prefixes puts it
+# (64:ff9b:1::/48, RFC 8215) only that network knows.
+_NAT64 = IPv6Network("64:ff9b::/96")
+
+
+def _carried(address: Address) -> Address:
+    """The IPv4 address that one of version 6 leads to; any other as it is."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def _is_public(address: Address) -> bool:
+    if isinstance(address, IPv6Address) and (address not in _PUBLIC or address.teredo is not None):
+        return False
+    return address.is_global and not address.is_multicast
 
 
 # What goes to every server on the way; the rest may hold a key.
