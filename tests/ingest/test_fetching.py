@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import ssl
+import traceback
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -120,6 +121,133 @@ async def test_a_range_that_begins_elsewhere_is_no_rest() -> None:
     async with source(answer) as server, Fetcher(HERE) as fetcher:
         with pytest.raises(Unreachable, match="206"):
             await fetcher.get(server.address)
+
+
+@pytest.mark.parametrize("step", [100_000, 5_000])
+async def test_a_server_that_gives_less_than_asked_is_asked_on(step: int) -> None:
+    async def answer(asked: Asked, out: asyncio.StreamWriter) -> None:
+        if "range" not in asked.headers:
+            out.write(says("200 OK", LIST[:step], Content_Length=str(len(LIST)), ETag='"a"'))
+            return
+        begin = int(asked.headers["range"][6:-1])
+        part = LIST[begin : begin + step]
+        told = f"bytes {begin}-{begin + len(part) - 1}/{len(LIST)}"
+        out.write(says("206 Partial Content", part, Content_Range=told, ETag='"a"'))
+
+    async with source(answer) as server, Fetcher(HERE) as fetcher:
+        got = await fetcher.get(server.address)
+    assert got is not None
+    assert got.content == LIST
+
+
+async def test_a_server_that_gives_next_to_nothing_is_given_up() -> None:
+    async def answer(asked: Asked, out: asyncio.StreamWriter) -> None:
+        begin = int(asked.headers.get("range", "bytes=0-")[6:-1])
+        if begin:
+            out.write(says("206 Partial Content", b"x", Content_Range=f"bytes {begin}-{begin}/9999", ETag='"a"'))
+        else:
+            out.write(says("200 OK", b"x", Content_Length="9999", ETag='"a"'))
+
+    async with source(answer) as server, Fetcher(HERE) as fetcher:
+        with pytest.raises(Unreachable, match="more than 200 parts"):
+            await fetcher.get(server.address)
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "tag"),
+    [
+        ("416 Range Not Satisfiable", "bytes */7", '"a"'),
+        ("206 Partial Content", "bytes 100-200/{whole}", '"a"'),
+        ("206 Partial Content", "bytes {here}-{last}/*", '"a"'),
+        ("206 Partial Content", "bytes {here}-{last}/77", '"a"'),
+        ("206 Partial Content", "bytes {here}-{last}/{whole}", '"b"'),
+        ("206 Partial Content", "", '"a"'),
+    ],
+)
+async def test_a_part_of_something_else_is_no_rest(status: str, told: str, tag: str) -> None:
+    here = 50_000
+    told = told.format(here=here, last=len(LIST) - 1, whole=len(LIST))
+
+    async def answer(asked: Asked, out: asyncio.StreamWriter) -> None:
+        if len(server.asked) == 1:
+            out.write(says("200 OK", LIST[:here], Content_Length=str(len(LIST)), ETag='"a"'))
+        elif "range" in asked.headers:
+            out.write(says(status, LIST[here:].swapcase(), Content_Range=told, ETag=tag))
+        else:
+            out.write(says("200 OK", LIST, ETag=tag))
+
+    async with source(answer) as server, Fetcher(HERE) as fetcher:
+        got = await fetcher.get(server.address)
+    assert got is not None
+    assert got.content == LIST
+    assert len(server.asked) == 3
+
+
+async def test_a_server_that_is_down_is_asked_twice() -> None:
+    async def answer(asked: Asked, out: asyncio.StreamWriter) -> None:
+        raise AssertionError
+
+    async with source(answer) as server:
+        pass
+    async with Fetcher(HERE) as fetcher:
+        with pytest.raises(Unreachable, match=r"cannot be reached \(.*\): is the address right, is the server up"):
+            await fetcher.get(server.address)
+
+
+@pytest.mark.parametrize(
+    "location", ["http://[::1", "http://h:99999999/", "http://h:0/", "http://\xff\u2028/", "http:///"]
+)
+async def test_a_redirect_to_what_is_no_address_is_said(location: str) -> None:
+    async def answer(asked: Asked, out: asyncio.StreamWriter) -> None:
+        out.write(says("302 Found", Location=location))
+
+    async with source(answer) as server, Fetcher(HERE) as fetcher:
+        with pytest.raises(Unreachable):
+            await fetcher.get(server.address)
+
+
+@pytest.mark.parametrize("key", ["S3CRET\nX: y", "S3CR\u00c9T", "S3CRET\x00", "S3CRET\x7f", " "])
+async def test_a_key_that_no_header_may_carry_is_not_shown(key: str) -> None:
+    async def answer(asked: Asked, out: asyncio.StreamWriter) -> None:
+        out.write(says("200 OK", b"x"))
+
+    async with source(answer) as server, Fetcher(HERE) as fetcher:
+        with pytest.raises(Unreachable, match="no header may carry") as told:
+            await fetcher.get(server.address, headers={"Auth-Key": key})
+        assert "S3CR" not in told.value.detail
+        await fetcher.get(server.address, headers={"Auth-Key": " a key\n"})
+    assert [asked.headers["auth-key"] for asked in server.asked] == ["a key"]
+
+
+async def test_a_header_that_is_none_shows_no_key() -> None:
+    async with Fetcher(HERE) as fetcher:
+        for name in ("Auth Key", "Auth\nKey", "Schl\u00fcssel", ""):
+            with pytest.raises(Unreachable) as told:
+                await fetcher.get("http://127.0.0.1:1/", headers={name: "S3CRET"})
+            assert "S3CRET" not in "".join(traceback.format_exception(told.value, limit=0))
+
+
+async def test_an_address_that_is_none_is_said() -> None:
+    async with Fetcher(HERE) as fetcher:
+        for url in (
+            "http://[::1",
+            "ftp://feed.example/",
+            "list.txt",
+            "http://" + "x" * 70 + ".example/",
+            "http://127.0.0.1:99999/",
+        ):
+            with pytest.raises(Unreachable):
+                await fetcher.get(url)
+
+
+async def test_a_tag_that_cannot_be_sent_back_is_none() -> None:
+    async def answer(asked: Asked, out: asyncio.StreamWriter) -> None:
+        out.write(says("200 OK", b"x", ETag='"\u00e9"'))
+
+    async with source(answer) as server, Fetcher(HERE) as fetcher:
+        first = await fetcher.get(server.address)
+        assert first is not None
+        assert await fetcher.get(server.address, known=first.validators) is not None
 
 
 async def test_a_server_that_always_breaks_off_is_given_up() -> None:
