@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import ssl
+import traceback
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -122,6 +123,133 @@ async def test_a_range_that_begins_elsewhere_is_no_rest() -> None:
             await fetcher.get(server.address)
 
 
+@pytest.mark.parametrize("step", [100_000, 5_000])
+async def test_a_server_that_gives_less_than_asked_is_asked_on(step: int) -> None:
+    async def answer(asked: Asked, out: asyncio.StreamWriter) -> None:
+        if "range" not in asked.headers:
+            out.write(says("200 OK", LIST[:step], Content_Length=str(len(LIST)), ETag='"a"'))
+            return
+        begin = int(asked.headers["range"][6:-1])
+        part = LIST[begin : begin + step]
+        told = f"bytes {begin}-{begin + len(part) - 1}/{len(LIST)}"
+        out.write(says("206 Partial Content", part, Content_Range=told, ETag='"a"'))
+
+    async with source(answer) as server, Fetcher(HERE) as fetcher:
+        got = await fetcher.get(server.address)
+    assert got is not None
+    assert got.content == LIST
+
+
+async def test_a_server_that_gives_next_to_nothing_is_given_up() -> None:
+    async def answer(asked: Asked, out: asyncio.StreamWriter) -> None:
+        begin = int(asked.headers.get("range", "bytes=0-")[6:-1])
+        if begin:
+            out.write(says("206 Partial Content", b"x", Content_Range=f"bytes {begin}-{begin}/9999", ETag='"a"'))
+        else:
+            out.write(says("200 OK", b"x", Content_Length="9999", ETag='"a"'))
+
+    async with source(answer) as server, Fetcher(HERE) as fetcher:
+        with pytest.raises(Unreachable, match="more than 200 parts"):
+            await fetcher.get(server.address)
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "tag"),
+    [
+        ("416 Range Not Satisfiable", "bytes */7", '"a"'),
+        ("206 Partial Content", "bytes 100-200/{whole}", '"a"'),
+        ("206 Partial Content", "bytes {here}-{last}/*", '"a"'),
+        ("206 Partial Content", "bytes {here}-{last}/77", '"a"'),
+        ("206 Partial Content", "bytes {here}-{last}/{whole}", '"b"'),
+        ("206 Partial Content", "", '"a"'),
+    ],
+)
+async def test_a_part_of_something_else_is_no_rest(status: str, told: str, tag: str) -> None:
+    here = 50_000
+    told = told.format(here=here, last=len(LIST) - 1, whole=len(LIST))
+
+    async def answer(asked: Asked, out: asyncio.StreamWriter) -> None:
+        if len(server.asked) == 1:
+            out.write(says("200 OK", LIST[:here], Content_Length=str(len(LIST)), ETag='"a"'))
+        elif "range" in asked.headers:
+            out.write(says(status, LIST[here:].swapcase(), Content_Range=told, ETag=tag))
+        else:
+            out.write(says("200 OK", LIST, ETag=tag))
+
+    async with source(answer) as server, Fetcher(HERE) as fetcher:
+        got = await fetcher.get(server.address)
+    assert got is not None
+    assert got.content == LIST
+    assert len(server.asked) == 3
+
+
+async def test_a_server_that_is_down_is_asked_twice() -> None:
+    async def answer(asked: Asked, out: asyncio.StreamWriter) -> None:
+        raise AssertionError
+
+    async with source(answer) as server:
+        pass
+    async with Fetcher(HERE) as fetcher:
+        with pytest.raises(Unreachable, match=r"cannot be reached \(.*\): is the address right, is the server up"):
+            await fetcher.get(server.address)
+
+
+@pytest.mark.parametrize(
+    "location", ["http://[::1", "http://h:99999999/", "http://h:0/", "http://\xff\u2028/", "http:///"]
+)
+async def test_a_redirect_to_what_is_no_address_is_said(location: str) -> None:
+    async def answer(asked: Asked, out: asyncio.StreamWriter) -> None:
+        out.write(says("302 Found", Location=location))
+
+    async with source(answer) as server, Fetcher(HERE) as fetcher:
+        with pytest.raises(Unreachable):
+            await fetcher.get(server.address)
+
+
+@pytest.mark.parametrize("key", ["S3CRET\nX: y", "S3CR\u00c9T", "S3CRET\x00", "S3CRET\x7f", " "])
+async def test_a_key_that_no_header_may_carry_is_not_shown(key: str) -> None:
+    async def answer(asked: Asked, out: asyncio.StreamWriter) -> None:
+        out.write(says("200 OK", b"x"))
+
+    async with source(answer) as server, Fetcher(HERE) as fetcher:
+        with pytest.raises(Unreachable, match="no header may carry") as told:
+            await fetcher.get(server.address, headers={"Auth-Key": key})
+        assert "S3CR" not in told.value.detail
+        await fetcher.get(server.address, headers={"Auth-Key": " a key\n"})
+    assert [asked.headers["auth-key"] for asked in server.asked] == ["a key"]
+
+
+async def test_a_header_that_is_none_shows_no_key() -> None:
+    async with Fetcher(HERE) as fetcher:
+        for name in ("Auth Key", "Auth\nKey", "Schl\u00fcssel", ""):
+            with pytest.raises(Unreachable) as told:
+                await fetcher.get("http://127.0.0.1:1/", headers={name: "S3CRET"})
+            assert "S3CRET" not in "".join(traceback.format_exception(told.value, limit=0))
+
+
+async def test_an_address_that_is_none_is_said() -> None:
+    async with Fetcher(HERE) as fetcher:
+        for url in (
+            "http://[::1",
+            "ftp://feed.example/",
+            "list.txt",
+            "http://" + "x" * 70 + ".example/",
+            "http://127.0.0.1:99999/",
+        ):
+            with pytest.raises(Unreachable):
+                await fetcher.get(url)
+
+
+async def test_a_tag_that_cannot_be_sent_back_is_none() -> None:
+    async def answer(asked: Asked, out: asyncio.StreamWriter) -> None:
+        out.write(says("200 OK", b"x", ETag='"\u00e9"'))
+
+    async with source(answer) as server, Fetcher(HERE) as fetcher:
+        first = await fetcher.get(server.address)
+        assert first is not None
+        assert await fetcher.get(server.address, known=first.validators) is not None
+
+
 async def test_a_server_that_always_breaks_off_is_given_up() -> None:
     async def answer(asked: Asked, out: asyncio.StreamWriter) -> None:
         out.write(says("200 OK", b"half", Content_Length="1000"))
@@ -175,6 +303,72 @@ async def test_private_addresses_are_refused(host: str) -> None:
         with pytest.raises(Unreachable, match="ISAC_OUTBOUND_ALLOW"):
             await fetcher.get(server.address.replace("127.0.0.1", host))
     assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [
+        ("0.0.0.0", False),
+        ("10.0.0.1", False),
+        ("100.64.0.1", False),
+        ("169.254.169.254", False),
+        ("224.0.0.1", False),
+        ("8.8.8.8", True),
+        ("[::1]", False),
+        ("[::]", False),
+        ("[fe80::1]", False),
+        ("[fe80::1%25eth0]", False),
+        ("[fc00::1]", False),
+        ("[fec0::1]", False),
+        ("[ff02::1]", False),
+        ("[::127.0.0.1]", False),
+        ("[::8.8.8.8]", False),
+        ("[::ffff:127.0.0.1]", False),
+        ("[::ffff:8.8.8.8]", True),
+        ("[64:ff9b::127.0.0.1]", False),
+        ("[64:ff9b::a00:1]", False),
+        ("[64:ff9b::8.8.8.8]", True),
+        ("[64:ff9b:1::8.8.8.8]", False),
+        ("[2002:7f00:1::1]", False),
+        ("[2002:808:808::1]", True),
+        ("[2001:0:808:808::1]", False),
+        ("[2001:db8::1]", False),
+        ("[2606:4700::1111]", True),
+        ("localhost", False),
+        ("LOCALHOST.", False),
+        ("a.localhost", False),
+        ("localhost.example", True),
+        ("127.1", False),
+        ("2130706433", False),
+        ("0x7f000001", False),
+        ("0X7F.1", False),
+        ("017700000001", False),
+        ("127.0.0.1.", False),
+        ("1.2.3.4.example", True),
+        ("0xfeed.example", True),
+    ],
+)
+async def test_a_proxy_is_never_asked_for_our_own_network(host: str, reached: bool) -> None:
+    async def answer(asked: Asked, out: asyncio.StreamWriter) -> None:
+        out.write(says("200 OK", b"x"))
+
+    async with source(answer) as proxy, Fetcher(Outbound(proxy=proxy.address)) as fetcher:
+        if reached:
+            assert await fetcher.get(f"http://{host}/") is not None
+        else:
+            with pytest.raises(Unreachable, match=r"private networks|not everybody reads"):
+                await fetcher.get(f"http://{host}/")
+    assert bool(proxy.asked) is reached
+
+
+@pytest.mark.parametrize("host", ["10.1.2.3", "[::ffff:10.1.2.3]", "[64:ff9b::10.1.2.3]", "localhost"])
+async def test_networks_that_are_allowed_are_so_in_each_form(host: str) -> None:
+    async def answer(asked: Asked, out: asyncio.StreamWriter) -> None:
+        out.write(says("200 OK", b"x"))
+
+    allow = networks("10.0.0.0/8, ::1/128")
+    async with source(answer) as proxy, Fetcher(Outbound(allow=allow, proxy=proxy.address)) as fetcher:
+        assert await fetcher.get(f"http://{host}/") is not None
 
 
 async def test_a_redirect_into_a_private_network_is_refused() -> None:

@@ -1,10 +1,14 @@
 """TAXII 2.1 collections as sources: every object once, whatever breaks on the way; taxii2-client is the oracle."""
 
 import asyncio
+import contextlib
+import os
 import threading
+import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,12 +20,15 @@ import psycopg
 import pytest
 from taxii2client.v21 import Collection, as_pages
 from tests.conftest import Person, Running, copied
+from tests.ingest.web import Asked, Source, says, source
 
 from isac import times
-from isac.ingest import fetching, sources
+from isac.errors import Unreachable
+from isac.ingest import fetching, sources, upstream
 from isac.ingest.feeds import Feed
-from isac.ingest.fetching import Outbound, networks
+from isac.ingest.fetching import Fetcher, Outbound, networks
 from isac.ingest.sources import Around
+from isac.ingest.upstream import Document, Place
 from isac.store import database
 from isac.store.database import Pool
 from isac.store.runs import Brought
@@ -30,6 +37,7 @@ from isac.store.submissions import Counts
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 TAXII = "application/taxii+json;version=2.1"
+HERE = Outbound(allow=networks("127.0.0.1/32"))
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 TERMS: dict[str, Any] = {"license": "CC0", "redistribute": True, "sample": True}
 
@@ -270,3 +278,192 @@ def test_a_worker_that_is_killed_leaves_no_hole(desk: Desk) -> None:
         assert 0 < there < 200
         assert desk.read(url)[1].accepted == 200 - there
     assert len(desk.stored()) == 200
+
+
+def serving(pages: dict[str, bytes]) -> contextlib.AbstractAsyncContextManager[Source]:
+    """A web server with these pages; a page that is not there is a 404."""
+
+    async def answer(asked: Asked, out: asyncio.StreamWriter) -> None:
+        there = pages.get(asked.path)
+        out.write(says("404 Not Found") if there is None else says("200 OK", there))
+
+    return source(answer)
+
+
+def read(pages: dict[str, bytes], path: str, format_name: str = "text") -> list[Document]:
+    """What a server with these pages gives."""
+
+    async def reading() -> list[Document]:
+        async with serving(pages) as server, Fetcher(HERE) as fetcher:
+            found = upstream.documents(fetcher, server.address + path, format_name, {}, {})
+            return [document async for document in found]
+
+    return asyncio.run(reading())
+
+
+@dataclass
+class Reader:
+    """Somebody who notes the place of what he could take in, as a run does."""
+
+    #: what he cannot take in
+    bad: bytes = b"bad"
+    place: Place = field(default_factory=dict)
+    got: list[bytes] = field(default_factory=list)
+
+    def take(self, document: Document) -> None:
+        self.got.append(document.content)
+        document.failed = bool(document.problem) or self.bad in document.content
+        if not document.failed:
+            self.place = orjson.loads(orjson.dumps(document.place))
+
+    async def read(self, server: Source, path: str, format_name: str) -> list[bytes]:
+        self.got = []
+        async with Fetcher(HERE) as fetcher:
+            found = upstream.documents(fetcher, server.address + path, format_name, {}, self.place)
+            async for document in found:
+                self.take(document)
+        return self.got
+
+    def read_files(self, path: Path) -> list[bytes]:
+        self.got = []
+        for document in upstream.files(path, self.place):
+            self.take(document)
+        return self.got
+
+
+def test_a_page_lists_files_below_it_each_once() -> None:
+    page = b"""<a href="one.txt">1</a> <A class=x HREF='two.txt#top'> <a href=one.txt> <a href="a&amp;b c.txt">
+        <a data-href="no.txt"> <a href="../up.txt"> <a href="http://[::1"> <a href="?C=M"> <a href="sub/x.txt">
+        <a href> <a href="%s"> <a href="a\x01.txt">"""
+    page = page.replace(b"%s", b"x" * 3000)
+    names = ["one.txt", "two.txt", "a&b%20c.txt"]
+    found = read({"/list/": page} | {f"/list/{name}": name.encode() for name in names}, "/list/")
+    assert [(each.content.decode(), each.problem) for each in found] == [(name, "") for name in names]
+
+
+@pytest.mark.parametrize("page", [b"<a ", b"<a href", b"<a href= ", b'<a href="', b"href=", b"<a\n\n "])
+def test_a_page_of_nothing_but_beginnings_takes_no_time(page: bytes) -> None:
+    began = time.monotonic()
+    read({"/list/": page * (2_000_000 // len(page))}, "/list/")
+    read({"/list/": b"<a " + page[-5:] * 300_000}, "/list/")
+    assert time.monotonic() - began < 5
+
+
+def test_a_page_that_lists_files_has_an_end() -> None:
+    with pytest.raises(Unreachable, match="holds more than 2 MiB"):
+        read({"/list/": b"x" * (2 << 20) + b"x"}, "/list/")
+
+
+def test_a_listed_file_that_fails_is_asked_for_again() -> None:
+    async def reading() -> None:
+        pages = {"/list/": b"<a href=1><a href=2><a href=3><a href=4>", "/list/1": b"one", "/list/2": b"bad"}
+        pages |= {"/list/3": b"three"}
+        reader = Reader()
+        async with serving(pages) as server:
+            assert await reader.read(server, "/list/", "text") == [b"one", b"bad", b"three", b""]
+            assert await reader.read(server, "/list/", "text") == [b"bad", b""]
+            pages |= {"/list/2": b"two", "/list/4": b"bad"}
+            assert await reader.read(server, "/list/", "text") == [b"two", b"bad"]
+            pages["/list/4"] = b"four"
+            assert await reader.read(server, "/list/", "text") == [b"four"]
+            assert await reader.read(server, "/list/", "text") == []
+
+    asyncio.run(reading())
+
+
+UUIDS = [str(uuid.UUID(int=number, version=4)) for number in range(3)]
+
+
+@pytest.mark.parametrize("bad", range(3))
+def test_an_event_that_fails_is_asked_for_again(bad: int) -> None:
+    async def reading() -> None:
+        pages = {f"/misp/{each}.json": b"event %d" % number for number, each in enumerate(UUIDS)}
+        pages["/misp/manifest.json"] = orjson.dumps({each: {"timestamp": n} for n, each in enumerate(UUIDS)})
+        reader = Reader(bad=b"event %d" % bad)
+        async with serving(pages) as server:
+            assert len(await reader.read(server, "/misp/", "misp")) == 3
+            assert "manifest" not in reader.place
+            assert await reader.read(server, "/misp/", "misp") == [b"event %d" % bad]
+            pages[f"/misp/{UUIDS[bad]}.json"] = b"mended"
+            assert await reader.read(server, "/misp/", "misp") == [b"mended"]
+            assert "manifest" in reader.place
+            assert await reader.read(server, "/misp/", "misp") == []
+
+    asyncio.run(reading())
+
+
+def test_a_manifest_has_an_end_and_keeps_no_strange_dates(monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = {each: {"timestamp": "\0" * 300} for each in UUIDS}
+    pages = {"/manifest.json": orjson.dumps(manifest)} | {f"/{each}.json": b"{}" for each in UUIDS}
+    dates = read(pages, "/", "misp")[-1].place["events"].values()
+    assert all(date.isprintable() and len(date) <= 200 for date in dates)
+    monkeypatch.setattr(upstream, "_MAX_EVENTS", 2)
+    with pytest.raises(Unreachable, match="names 3 events; at most 2"):
+        read(pages, "/", "misp")
+
+
+def test_a_page_that_fails_is_never_skipped() -> None:
+    async def reading() -> None:
+        pages = {
+            "/objects/?limit=1000": b'{"objects": [{"bad": 1}], "more": true, "next": "2"}',
+            "/objects/?limit=1000&next=2": b'{"objects": [{"b": 2}]}',
+        }
+        reader = Reader()
+        async with serving(pages) as server:
+            for _ in range(2):
+                with pytest.raises(Unreachable, match="the next run begins with it"):
+                    await reader.read(server, "/", "taxii")
+                assert (len(reader.got), reader.place) == (1, {})
+            reader.bad = b"none"
+            assert len(await reader.read(server, "/", "taxii")) == 2
+
+    asyncio.run(reading())
+
+
+def test_a_file_of_a_folder_that_fails_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream, "MAX_BYTES", 10)
+    for number, content in enumerate((b"one", b"bad", b"x" * 11, b"four")):
+        file = tmp_path / f"{number}.txt"
+        file.write_bytes(content)
+        os.utime(file, (number, number))
+    reader = Reader()
+    assert reader.read_files(tmp_path) == [b"one", b"bad", b"", b"four"]
+    assert reader.read_files(tmp_path) == [b"bad", b""]
+    (tmp_path / "1.txt").write_bytes(b"two")
+    (tmp_path / "2.txt").write_bytes(b"three")
+    assert sorted(reader.read_files(tmp_path)) == [b"three", b"two"]
+    assert reader.read_files(tmp_path) == []
+
+
+def test_a_folder_is_read_one_file_at_a_time(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / str(number)).write_bytes(b"%d" % number)
+        os.utime(tmp_path / str(number), (number, number))
+    found = upstream.files(tmp_path, {})
+    assert next(found).content == b"0"
+    (tmp_path / "1").write_bytes(b"later")
+    first = next(found)
+    assert (first.content, first.place["files"]) == (b"later", next(found).place["files"])
+
+
+def test_a_folder_with_more_files_than_one_run_reads_is_read_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstream, "_MAX_FILES", 2)
+    for number in range(3):
+        (tmp_path / str(number)).write_bytes(b"%d" % number)
+    reader = Reader()
+    assert [len(reader.read_files(tmp_path)) for _ in range(3)] == [2, 1, 0]
+
+
+def test_a_name_is_one_printable_line(tmp_path: Path) -> None:
+    names = ["%1b%5b2Jx.txt", "z%00.txt", "%e2%80%aetxt.exe", "%c2%9bx", "%0a", "a" * 500]
+    page = "".join(f'<a href="{name}">' for name in names).encode()
+    found = read({"/list/": page} | {f"/list/{name}": name.encode() for name in names}, "/list/")
+    assert [each.problem for each in found] == [""] * len(names)
+    (tmp_path / "a\x1b[2J\udcff").write_bytes(b"x")
+    found += upstream.files(tmp_path, {})
+    assert orjson.dumps(found[-1].place)
+    for each in found:
+        assert each.name.isprintable()
+        assert len(each.name) <= 200

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import gzip
 import io
+import re
 import ssl
 import tempfile
 import zlib
@@ -16,7 +17,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from email.message import Message
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -33,12 +34,25 @@ _SILENCE = 30.0
 _REDIRECTS = 5
 #: tries for one body: what arrived before a connection broke is kept
 _TRIES = 4
+#: of a server that does not answer at all
+_TRIES_TO_CONNECT = 2
+#: answers for one body, of a server that gives less at a time than it is asked for
+_PARTS = 200
 _PAUSE = 0.5
 _AGENT = "isac (https://github.com/elections/isac)"
 _REDIRECT = frozenset({301, 302, 303, 307, 308})
 
 _GZIP = b"\x1f\x8b"
 
+_RANGE = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+)")
+#: what a header may hold (RFC 9110 §5.5), without what only some take
+_SENDABLE = re.compile(r"[\x20-\x7e]+")
+_NO_CONNECTION = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError)
+
+# C libraries read 127.1, 2130706433, 0x7f000001 and 017700000001 as addresses: a name's last part is never a number.
+_NUMERIC = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)$")
+
+Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 
@@ -48,7 +62,7 @@ class Outbound:
 
     #: private networks that may be reached all the same (decisions: none by default)
     allow: tuple[Network, ...] = ()
-    #: http://host:port of the proxy that leads out; it looks after addresses itself
+    #: http://host:port of the proxy that leads out; it has to look after addresses behind names itself
     proxy: str | None = None
     #: PEM file with authorities besides the usual ones
     ca: Path | None = None
@@ -66,12 +80,13 @@ class Validators:
     @property
     def conditions(self) -> dict[str, str]:
         given = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
-        return {name: value for name, value in given.items() if value}
+        # A server may say what no header may say back to it.
+        return {name: value for name, value in given.items() if value and _SENDABLE.fullmatch(value)}
 
     @property
     def strong(self) -> str | None:
         """What goes into If-Range: half of one body and half of another would be neither."""
-        return self.etag if self.etag and not self.etag.startswith("W/") else None
+        return self.etag if self.etag and _SENDABLE.fullmatch(self.etag) and self.etag[:2] != "W/" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,46 +157,46 @@ class Fetcher:
         self, url: str, *, headers: Mapping[str, str] | None = None, known: Validators | None = None
     ) -> Fetched | None:
         """The body at a URL; None if it is still what `known` says. Raises Unreachable in words for an operator."""
-        # `known` must not travel with a range: that asks for the rest of what came, and not whether it changed.
-        wanted = dict(headers or {})
+        wanted = {name: _sendable(name, value) for name, value in (headers or {}).items()}
         try:
             async with asyncio.timeout(self._outbound.patience.total_seconds()):
                 with tempfile.TemporaryFile() as file:
-                    return await self._tried(url, wanted, known or Validators(), file)
+                    return await self._tried(url, wanted, known or Validators(), _Body(file))
         except TimeoutError as error:
             raise Unreachable(f"{_shown(url)} took longer than {self._outbound.patience} and was given up.") from error
+        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, UnicodeError) as error:
+            # Its text may show the key, and so may its cause.
+            raise Unreachable(
+                f"{_shown(url)} cannot be asked ({type(error).__name__}): look at the address and at `auth_header`."
+            ) from None
 
-    async def _tried(self, url: str, headers: dict[str, str], known: Validators, file: IO[bytes]) -> Fetched | None:
-        so_far = Validators()
-        for attempt in range(_TRIES):
-            if attempt:
-                await asyncio.sleep(_PAUSE * 2**attempt)
-            resume = file.tell() > 0 and so_far.strong is not None
-            asked = dict(headers)
-            if resume:
-                asked |= {"Range": f"bytes={file.tell()}-", "If-Range": so_far.strong or ""}
-            else:
-                file.seek(0)
-                file.truncate()
-                asked |= known.conditions
+    async def _tried(self, url: str, headers: dict[str, str], known: Validators, body: "_Body") -> Fetched | None:
+        tries = 0
+        for _ in range(_PARTS):
+            # `known` must not travel with a range: that asks for the rest of what came, and not whether it changed.
+            asked = headers | (body.rest or known.conditions)
             try:
                 async with self._answer(url, asked) as answer:
-                    if answer.status_code == 304:
+                    if answer.status_code == 304 and not body.rest and known.conditions:
                         return None
-                    begin = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
-                    if not (resume and answer.status_code == 206 and begin == str(file.tell())):
+                    if not body.goes_on(answer):
                         _check_status(answer)
-                        file.seek(0)
-                        file.truncate()
-                        so_far = _validators(answer)
-                    await self._receive(answer, file)
-                    file.seek(0)
-                    return Fetched(
-                        file.read(), so_far, str(answer.url), _media_type(answer), dict(answer.headers.items())
-                    )
+                        body.begin(answer)
+                    await self._receive(answer, body.file)
+                    if body.whole is None or body.here == body.whole:
+                        return body.fetched(answer)
+            except (httpx2.LocalProtocolError, httpx2.UnsupportedProtocol):
+                # No try makes them better.
+                raise
             except httpx2.TransportError as error:
-                broken = error
-        raise Unreachable(f"{_shown(url)} broke off {_TRIES} times ({_words(broken)}).") from broken
+                tries += 1
+                silent = isinstance(error, _NO_CONNECTION)
+                if tries >= (_TRIES_TO_CONNECT if silent and not body.here else _TRIES):
+                    words = "cannot be reached ({}): is the address right, is the server up?"
+                    words = words if silent else f"broke off {tries} times ({{}})."
+                    raise Unreachable(f"{_shown(url)} {words.format(_words(error))}") from error
+                await asyncio.sleep(_PAUSE * 2**tries)
+        raise Unreachable(f"{_shown(url)} comes in more than {_PARTS} parts; its operator should know.")
 
     async def _receive(self, answer: httpx2.Response, file: IO[bytes]) -> None:
         if int(answer.headers.get("Content-Length") or 0) > self._outbound.max_bytes:
@@ -200,14 +215,14 @@ class Fetcher:
         """Follows redirects itself: each target's address is looked at, and a key goes to no other server."""
         here = httpx2.URL(url)
         for _ in range(_REDIRECTS + 1):
-            self._check_literal(here)
+            self._check_host(here)
             request = self._client.build_request("GET", here, headers=headers, extensions={"trace": self._look})
             answer = await self._client.send(request, stream=True)
             try:
                 if answer.status_code not in _REDIRECT or "Location" not in answer.headers:
                     yield answer
                     return
-                there = here.join(answer.headers["Location"])
+                there = _joined(here, answer.headers["Location"])
             finally:
                 await answer.aclose()
             if there.scheme not in ("http", "https") or (here.scheme == "https" and there.scheme != "https"):
@@ -217,12 +232,21 @@ class Fetcher:
             here = there
         raise Unreachable(f"{_shown(url)} leads from one address to the next, more than {_REDIRECTS} times.")
 
-    def _check_literal(self, url: httpx2.URL) -> None:
-        """Behind a proxy nobody else looks at an address that stands in the URL."""
-        with contextlib.suppress(ValueError):
-            address = str(ip_address(url.host))
-            if not self._may_reach(address):
-                raise Unreachable(_FORBIDDEN.format(url=_shown(str(url)), address=address))
+    def _check_host(self, url: httpx2.URL) -> None:
+        """Behind a proxy nobody else looks at an address that stands in the URL, in whatever form."""
+        if url.port is not None and not 0 < url.port < 1 << 16:
+            raise Unreachable(f"{_shown(str(url))}: there is no port {url.port}.")
+        host = url.host.rstrip(".").lower()
+        try:
+            addresses = [str(ip_address(host))]
+        except ValueError:
+            if _NUMERIC.search(host):
+                raise Unreachable(
+                    f"{_shown(str(url))} writes an address as not everybody reads it; write it as 192.0.2.1 is written."
+                ) from None
+            addresses = ["127.0.0.1", "::1"] if host == "localhost" or host.endswith(".localhost") else []
+        if addresses and not any(self._may_reach(address) for address in addresses):
+            raise Unreachable(_FORBIDDEN.format(url=_shown(str(url)), address=addresses[0]))
 
     async def _look(self, event: str, info: Mapping[str, Any]) -> None:
         """Called when a connection stands and before anything is sent over it."""
@@ -235,12 +259,30 @@ class Fetcher:
             raise Unreachable(_FORBIDDEN.format(url="The source", address=address))
 
     def _may_reach(self, address: str) -> bool:
-        reached = ip_address(address.partition("%")[0])
-        # What IPv6 carries of IPv4 is that.
-        reached = getattr(reached, "ipv4_mapped", None) or reached
-        if reached.is_global and not reached.is_multicast:
-            return True
-        return any(reached in network for network in self._outbound.allow)
+        reached = _carried(ip_address(address.partition("%")[0]))
+        return _is_public(reached) or any(reached in network for network in self._outbound.allow)
+
+
+# What the Internet's addresses of version 6 begin with (RFC 4291 §2.4); Python calls more of them global.
+_PUBLIC = IPv6Network("2000::/3")
+# Translators take the IPv4 address at its end from it (RFC 6052 §2.1). Where one of a network's own prefixes puts it
+# (64:ff9b:1::/48, RFC 8215) only that network knows.
+_NAT64 = IPv6Network("64:ff9b::/96")
+
+
+def _carried(address: Address) -> Address:
+    """The IPv4 address that one of version 6 leads to; any other as it is."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def _is_public(address: Address) -> bool:
+    if isinstance(address, IPv6Address) and (address not in _PUBLIC or address.teredo is not None):
+        return False
+    return address.is_global and not address.is_multicast
 
 
 # What goes to every server on the way; the rest may hold a key.
@@ -249,6 +291,76 @@ _FORBIDDEN = (
     "{url} leads to {address}, an address of private networks. If that is meant, an operator lists it in "
     "ISAC_OUTBOUND_ALLOW."
 )
+
+
+@dataclass(slots=True)
+class _Body:
+    """What of a body is here, over all tries."""
+
+    file: IO[bytes]
+    validators: Validators = field(default_factory=Validators)
+    #: its length, where the server says it
+    whole: int | None = None
+
+    @property
+    def here(self) -> int:
+        return self.file.tell()
+
+    @property
+    def rest(self) -> dict[str, str]:
+        """Headers that ask for what is missing; none where all of it has to come."""
+        if not self.here or self.validators.strong is None:
+            return {}
+        return {"Range": f"bytes={self.here}-", "If-Range": self.validators.strong}
+
+    def goes_on(self, answer: httpx2.Response) -> bool:
+        """Whether an answer is more of what is here.
+
+        Raises RemoteProtocolError, and all has to come anew, where it is a part of something else.
+        """
+        if not self.rest or answer.status_code not in (206, 416):
+            return False
+        part = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+        tag = answer.headers.get("ETag", self.validators.etag)
+        # Without the length nobody can tell whether the part is the last one.
+        if answer.status_code == 206 and part is not None and int(part[1]) == self.here and tag == self.validators.etag:
+            total = int(part[2])
+            if total > self.here and self.whole in (None, total):
+                self.whole = total
+                return True
+        self.clear()
+        raise httpx2.RemoteProtocolError("another part came than was asked for")
+
+    def begin(self, answer: httpx2.Response) -> None:
+        self.clear()
+        self.validators = _validators(answer)
+        length = answer.headers.get("Content-Length")
+        self.whole = int(length) if length else None
+
+    def clear(self) -> None:
+        self.file.seek(0)
+        self.file.truncate()
+        self.validators, self.whole = Validators(), None
+
+    def fetched(self, answer: httpx2.Response) -> Fetched:
+        self.file.seek(0)
+        headers = dict(answer.headers.items())
+        return Fetched(self.file.read(), self.validators, str(answer.url), _media_type(answer), headers)
+
+
+def _sendable(name: str, value: str) -> str:
+    if not _SENDABLE.fullmatch(value.strip()):
+        raise Unreachable(
+            f"The key in the variable that `auth_env` names holds signs that no header may carry ({name}); set it anew."
+        )
+    return value.strip()
+
+
+def _joined(here: httpx2.URL, location: str) -> httpx2.URL:
+    try:
+        return here.join(location)
+    except (httpx2.InvalidURL, ValueError) as error:
+        raise Unreachable(f"{_shown(str(here))} leads to what is no address; its operator should know.") from error
 
 
 def _check_status(answer: httpx2.Response) -> None:

@@ -181,8 +181,8 @@ class _Running:
             path = (around.folder / feed.path).resolve()
             if not path.is_relative_to(around.folder.resolve()):
                 raise Invalid(f"path: {feed.path} leads out of {around.folder}; put the file beside the definition.")
-            documents = await asyncio.to_thread(upstream.files, path, place)
-            for document in documents:
+            documents = upstream.files(path, place)
+            while (document := await asyncio.to_thread(next, documents, None)) is not None:
                 yield document
             return
         headers = {}

@@ -1,12 +1,16 @@
 """What stands at a feed's address: documents, one after the other, each with the place from which to go on after it.
 
 A file, a folder of files, a web page that lists files, a MISP feed, or a TAXII 2.1 collection. A place is what the next
-run is handed (JSON); it is noted when its document was taken in, so nothing is missed and little is read twice.
+run is handed (JSON); it is noted when its document was taken in, so nothing is missed and little is read twice. Who
+cannot take a document in says so (`failed`) and does not note its place: it is asked for again.
 """
 
+import asyncio
+import contextlib
 import hashlib
+import html
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -28,16 +32,31 @@ _OVERLAP = timedelta(seconds=2)
 #: and where they do not say how far a page goes, their clocks may differ from ours
 _BLIND = timedelta(minutes=10)
 _TAXII = "application/taxii+json;version=2.1"
-_HREF = re.compile(rb"""<a\s[^>]*?href\s*=\s*["']?([^"'\s>]+)""", re.IGNORECASE)
+# Two steps, and no tag reaches into the next: one expression for both took hours for a page of nothing but `<a `.
+_LINK = re.compile(r"<a\s[^<>]*", re.IGNORECASE)
+_HREF = re.compile(r"""(?<![\w-])href\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE)
+#: a page that lists 10,000 files with long names
+_LARGEST_PAGE = 2 * 1024 * 1024
+#: of an address; each is kept in the place
+_LONGEST_LINK = 2000
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+#: of a document's name
+_NAME = 200
+#: events of a MISP feed; the largest public one has a few thousand
+_MAX_EVENTS = 100_000
 #: files of one listing; more are somebody's whole disk
 _MAX_FILES = 10_000
 
 
 @dataclass(slots=True)
 class Document:
-    """One document, and the place after it. `problem`: it could not be had, and the others come all the same."""
+    """One document, and the place after it. `problem`: it could not be had, and the others come all the same.
 
+    The place is to be written down before the next document is asked for: all documents of a run share it, since a
+    copy for each of 10,000 files would be 10,000 times the whole list.
+    """
+
+    #: one printable line, since it goes to terminals and tables
     name: str
     content: bytes
     place: Place
@@ -45,8 +64,12 @@ class Document:
     problem: str = ""
     #: nothing else stands at this address
     only: bool = False
-    #: said by whoever was handed it: it was not taken in
+    #: set by whoever was handed it, before the next one is asked for: it was not taken in
     failed: bool = False
+
+    def __post_init__(self) -> None:
+        # What is not printable also turns the direction of writing, and no database takes a NUL.
+        self.name = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in self.name)[:_NAME]
 
 
 async def documents(
@@ -65,23 +88,41 @@ async def documents(
         yield document
 
 
-def files(path: Path, place: Place) -> list[Document]:
-    """A file, or what is new or changed in a folder, the oldest first. Raises Invalid for what cannot be read."""
+def files(path: Path, place: Place) -> Iterator[Document]:
+    """A file, or what is new or changed in a folder, the oldest first; each is read when it is asked for.
+
+    Raises Invalid for what cannot be read; a file of a folder is a problem instead.
+    """
     try:
         if not path.is_dir():
             content = _within(path)
             mark = _mark(content)
-            return [] if place.get("sha256") == mark else [Document(path.name, content, {"sha256": mark}, only=True)]
-        seen: dict[str, list[int]] = dict(place.get("files", {}))
-        found = []
-        for file in sorted((each for each in path.iterdir() if each.is_file()), key=_age)[:_MAX_FILES]:
-            state = [file.stat().st_size, _age(file)]
-            if seen.get(file.name) != state:
-                seen = seen | {file.name: state}
-                found.append(Document(file.name, _within(file), {"files": seen}))
-        return found
+            if place.get("sha256") != mark:
+                yield Document(path.name, content, {"sha256": mark}, only=True)
+            return
+        there = [(_age(file), file.stat().st_size, file) for file in path.iterdir() if file.is_file()]
     except OSError as error:
         raise Invalid(f"{path}: cannot be read ({error.strerror or error}).") from error
+    seen: dict[str, list[int]] = dict(place.get("files", {}))
+    new = [(age, size, file) for age, size, file in sorted(there) if seen.get(_key(file)) != [size, age]]
+    for age, size, file in new[:_MAX_FILES]:
+        try:
+            content = _within(file)
+        except OSError as error:
+            yield Document(file.name, b"", {"files": seen}, problem=f"cannot be read ({error.strerror or error}).")
+        except Invalid as error:
+            yield Document(file.name, b"", {"files": seen}, problem=error.detail)
+        else:
+            seen[_key(file)] = [size, age]
+            document = Document(file.name, content, {"files": seen})
+            yield document
+            if document.failed:
+                del seen[_key(file)]
+
+
+def _key(file: Path) -> str:
+    """Its name as JSON takes it: a disk's names need not be UTF-8."""
+    return file.name.encode("utf-8", "backslashreplace").decode()
 
 
 def _age(file: Path) -> int:
@@ -120,9 +161,7 @@ async def _listing(fetcher: Fetcher, url: str, headers: Mapping[str, str], place
     page = await fetcher.get(url, headers=headers)
     if page is None:
         return
-    links = (urljoin(url, found.decode("utf-8", "replace")) for found in _HREF.findall(unpacked(page.content)))
-    below = (link.partition("#")[0] for link in links)
-    names = dict.fromkeys(link for link in below if link.startswith(url) and _is_file(link[len(url) :]))
+    names = await asyncio.to_thread(_linked, url, page.content)
     if len(names) > _MAX_FILES:
         raise Unreachable(f"{url} lists {len(names):,} files; at most {_MAX_FILES:,} are read.")
     seen: dict[str, Place] = dict(place.get("files", {}))
@@ -134,8 +173,30 @@ async def _listing(fetcher: Fetcher, url: str, headers: Mapping[str, str], place
             yield Document(link, b"", {"files": seen}, problem=error.detail)
             continue
         if got is not None and _mark(got.content) != before.get("sha256"):
-            seen = seen | {link: _place(got)}
-            yield Document(unquote(link), got.content, {"files": seen}, got.media_type)
+            seen[link] = _place(got)
+            document = Document(unquote(link), got.content, {"files": seen}, got.media_type)
+            yield document
+            if document.failed:
+                del seen[link]
+
+
+def _linked(url: str, content: bytes) -> list[str]:
+    """Addresses of files below `url` that its page links to, each once. Raises Unreachable if the page is too large."""
+    try:
+        page = unpacked(content, _LARGEST_PAGE).decode("utf-8", "replace")
+    except Invalid as error:
+        raise Unreachable(f"{url}: the page that lists its files {error.detail}") from error
+    names: dict[str, None] = {}
+    for tag in _LINK.finditer(page):
+        if (href := _HREF.search(tag[0])) is None:
+            continue
+        # What is no address at all is no file either.
+        with contextlib.suppress(ValueError):
+            link = urljoin(url, html.unescape(href[1] or href[2] or href[3] or "").strip()).partition("#")[0]
+            usable = len(link) <= _LONGEST_LINK and link.isprintable()
+            if usable and link.startswith(url) and _is_file(link[len(url) :]):
+                names[link] = None
+    return list(names)
 
 
 def _is_file(name: str) -> bool:
@@ -149,38 +210,53 @@ async def _misp_feed(fetcher: Fetcher, base: str, headers: Mapping[str, str], pl
     got = await fetcher.get(url, headers=headers, known=known)
     if got is None:
         return
-    dated = {uuid: str(said.get("timestamp", "")) for uuid, said in _manifest(url, unpacked(got.content)).items()}
+    dated = await asyncio.to_thread(_manifest, url, got.content)
     seen: dict[str, str] = {uuid: at for uuid, at in place.get("events", {}).items() if uuid in dated}
     new = sorted((at, uuid) for uuid, at in dated.items() if seen.get(uuid) != at)
     whole = True
     for nth, (at, uuid) in enumerate(new, start=1):
+        name = f"{base}{uuid}.json"
         try:
-            event = await fetcher.get(f"{base}{uuid}.json", headers=headers)
+            event = await fetcher.get(name, headers=headers)
         except Unreachable as error:
             whole = False
-            yield Document(f"{base}{uuid}.json", b"", {"events": seen}, problem=error.detail)
+            yield Document(name, b"", {"events": seen}, problem=error.detail)
             continue
-        seen = seen | {uuid: at}
+        if event is None:
+            continue
+        seen[uuid] = at
         # Not before all its events are here the manifest may be «not modified».
         manifest = {"manifest": _place(got)} if whole and nth == len(new) else {}
-        if event is not None:
-            yield Document(f"{base}{uuid}.json", event.content, {"events": seen, **manifest}, event.media_type)
+        document = Document(name, event.content, {"events": seen, **manifest}, event.media_type)
+        yield document
+        if document.failed:
+            whole = False
+            del seen[uuid]
 
 
-def _manifest(url: str, content: bytes) -> dict[str, dict[str, Any]]:
+def _manifest(url: str, content: bytes) -> dict[str, str]:
+    """The events that a manifest names, and the date of each."""
     try:
-        events = orjson.loads(content)
+        events = orjson.loads(unpacked(content))
     except orjson.JSONDecodeError as error:
         raise Unreachable(f"{url} is not JSON ({error}).") from error
     if not isinstance(events, dict):
         raise Unreachable(f"{url} is no manifest of a MISP feed.")
-    return {uuid: said for uuid, said in events.items() if _UUID.fullmatch(uuid) and isinstance(said, dict)}
+    if len(events) > _MAX_EVENTS:
+        raise Unreachable(f"{url} names {len(events):,} events; at most {_MAX_EVENTS:,} are read.")
+    # The date is kept in the place, and PostgreSQL takes no NUL in JSON.
+    return {
+        uuid: ascii(said.get("timestamp", ""))[:_NAME].strip("'")
+        for uuid, said in events.items()
+        if _UUID.fullmatch(uuid) and isinstance(said, dict)
+    }
 
 
 async def _collection(fetcher: Fetcher, url: str, headers: Mapping[str, str], place: Place) -> AsyncIterator[Document]:
     """A TAXII 2.1 collection from `added_after` on, by `next` where the server gives it (TAXII 2.1 §3.5, §5.4).
 
-    Raises Unreachable where a server sends the same page again and again.
+    Raises Unreachable where a server sends the same page again and again, and after a page that was not taken in: what
+    follows would be dated after it, and it would never be asked for again.
     """
     base = f"{url.rstrip('/').removesuffix('/objects')}/objects/?limit={_PAGE}"
     after: str | None = place.get("added_after")
@@ -197,7 +273,7 @@ async def _collection(fetcher: Fetcher, url: str, headers: Mapping[str, str], pl
         got = await fetcher.get(base + query, headers={"Accept": _TAXII, **headers})
         if got is None:
             return
-        envelope = _envelope(url, unpacked(got.content))
+        envelope = await asyncio.to_thread(_envelope, url, got.content)
         more, token = bool(envelope.get("more")), envelope.get("next")
         last, mark = got.headers.get("x-taxii-date-added-last"), _mark(got.content)
         if mark == before and more:
@@ -205,7 +281,11 @@ async def _collection(fetcher: Fetcher, url: str, headers: Mapping[str, str], pl
         if envelope.get("objects") and mark != before:
             goes_on = _before(last, more) if last else began if not more else after
             there = {"page": mark} if not more else {}
-            yield Document(url, got.content, there | ({"added_after": goes_on} if goes_on else {}), got.media_type)
+            after_it = there | ({"added_after": goes_on} if goes_on else {})
+            document = Document(url, got.content, after_it, got.media_type)
+            yield document
+            if document.failed:
+                raise Unreachable(f"{url}: a page could not be taken in; the next run begins with it.")
         before = mark
         if not more:
             return
@@ -223,7 +303,7 @@ def _before(last: str, more: bool) -> str:
 
 def _envelope(url: str, content: bytes) -> dict[str, Any]:
     try:
-        envelope = orjson.loads(content)
+        envelope = orjson.loads(unpacked(content))
     except orjson.JSONDecodeError as error:
         raise Unreachable(f"{url} does not answer as a TAXII 2.1 collection: {error}.") from error
     if not isinstance(envelope, dict) or not isinstance(envelope.get("objects", []), list):
