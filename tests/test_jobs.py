@@ -36,9 +36,13 @@ sample = true
 
 @contextmanager
 def worker(url: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """What it says goes into the file `said` in the folder."""
     environment = os.environ | {"ISAC_DATABASE_URL": url, "ISAC_FEEDS": str(folder)}
     command = [sys.executable, "-m", "isac", "worker", "--beside"]
-    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, text=True) as running:
+    with (
+        (folder / "said").open("w") as said,
+        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stderr=said, text=True) as running,
+    ):
         try:
             yield running
         finally:
@@ -88,6 +92,42 @@ def test_after_kill_9_the_next_worker_goes_on(database_url: str, tmp_path: Path)
     assert rows(database_url, "SELECT outcome FROM feed_runs ORDER BY pk") == [("failed",), ("taken",)]
     assert len(rows(database_url, "SELECT 1 FROM log WHERE type = 'indicator'")) == count
     assert rows(database_url, "SELECT 1 FROM log GROUP BY object HAVING count(*) > 1") == []
+
+
+def test_a_worker_that_loses_its_database_ends_with_a_sentence(database_url: str, tmp_path: Path) -> None:
+    """So that whoever started it starts it anew."""
+    name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
+    with worker(database_url, tmp_path) as running:
+        until(lambda: len(rows(database_url, "SELECT 1 FROM isac_jobs.procrastinate_workers")) == 2)
+        with psycopg.connect(database_url, dbname="postgres", autocommit=True) as conn:
+            conn.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+            conn.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+            try:
+                assert running.wait(60) == 3
+            finally:
+                conn.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+    said = (tmp_path / "said").read_text(encoding="utf-8").splitlines()
+    (words,) = (line for line in said if not line.startswith("{"))
+    assert words.startswith("error: The database does not answer")
+
+
+def test_long_reads_keep_nothing_else_waiting(database_url: str, tmp_path: Path) -> None:
+    """Four feeds wait for their sources, a pipe that nobody writes to; what is over ends meanwhile."""
+    for number in range(5):
+        os.mkfifo(tmp_path / f"pipe-{number}")
+        definition = DEFINITION.replace("a-list", f"list-{number}").replace("list.txt", f"pipe-{number}")
+        (tmp_path / f"{number}.toml").write_text(definition)
+    with worker(database_url, tmp_path):
+        until(lambda: len(rows(database_url, "SELECT 1 FROM feed_runs WHERE outcome = 'running'")) == 4)
+        rows(
+            database_url,
+            """SET search_path = isac_jobs;
+               INSERT INTO procrastinate_jobs (queue_name, task_name, args)
+               VALUES ('default', 'expire', '{"timestamp": 0}')""",
+        )
+        done = "SELECT 1 FROM isac_jobs.procrastinate_jobs WHERE task_name = 'expire'"
+        until(lambda: not rows(database_url, done))
+        assert len(rows(database_url, "SELECT 1 FROM feed_runs WHERE outcome = 'running'")) == 4
 
 
 def age_workers(url: str) -> None:
