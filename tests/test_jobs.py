@@ -14,12 +14,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from isac import jobs, times
+from isac import child, jobs, times
+from isac.errors import Surroundings
 from isac.ingest.feeds import Feed
 from isac.ingest.fetching import Outbound
 from isac.ingest.health import alarms, spoken
 from isac.ingest.sources import Around
-from isac.store import archive
+from isac.store import archive, migrations
 from isac.store.database import Pool
 from isac.store.runs import Run
 
@@ -128,6 +129,49 @@ def test_long_reads_keep_nothing_else_waiting(database_url: str, tmp_path: Path)
         done = "SELECT 1 FROM isac_jobs.procrastinate_jobs WHERE task_name = 'expire'"
         until(lambda: not rows(database_url, done))
         assert len(rows(database_url, "SELECT 1 FROM feed_runs WHERE outcome = 'running'")) == 4
+
+
+def test_a_child_that_cannot_be_started_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "_PAUSE", 0.05)
+    program, trace = tmp_path / "program", tmp_path / "trace"
+    with child.beside([str(program)], os.environ):
+        time.sleep(0.2)
+        new = tmp_path / "new"
+        new.write_text(f"#!/bin/sh\necho once >> {trace}\n")
+        new.chmod(0o700)
+        new.rename(program)
+        until(lambda: trace.exists() and len(trace.read_text().splitlines()) > 1, 10)
+
+
+def test_a_child_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "_GRACE", 0.1)
+    monkeypatch.setattr(child, "_HASTE", 0.1)
+    trace = tmp_path / "trace"
+    with child.beside(
+        ["sh", "-c", f"trap 'echo told >> {trace}' TERM; echo $$ > {trace}; while :; do sleep 0.05; done"], os.environ
+    ):
+        until(trace.exists, 10)
+        until(trace.read_text, 10)
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    pid, *told = trace.read_text().split()
+    assert told == ["told"]
+    assert not Path("/proc", pid).exists()
+
+
+@pytest.mark.parametrize("there", ["1.0.0", "2.999", None])
+def test_a_program_wants_the_tables_of_its_jobs(database_url: str, there: str | None) -> None:
+    migrations.require_migrated(database_url)
+    rows(database_url, f"COMMENT ON SCHEMA isac_jobs IS '{there}'" if there else "DROP SCHEMA isac_jobs CASCADE")
+    with pytest.raises(Surroundings, match="isac migrate"):
+        migrations.require_migrated(database_url)
+
+
+def test_an_older_program_leaves_the_tables_of_newer_jobs_alone(database_url: str) -> None:
+    rows(database_url, "COMMENT ON SCHEMA isac_jobs IS '999.0.0'")
+    migrations.migrate(database_url)
+    migrations.require_migrated(database_url)
+    assert rows(database_url, "SELECT obj_description('isac_jobs'::regnamespace, 'pg_namespace')") == [("999.0.0",)]
 
 
 def age_workers(url: str) -> None:
