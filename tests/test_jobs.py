@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import orjson
 import psycopg
 import pytest
 
@@ -20,8 +21,9 @@ from isac.ingest.feeds import Feed
 from isac.ingest.fetching import Outbound
 from isac.ingest.health import alarms, spoken
 from isac.ingest.sources import Around
-from isac.store import archive, migrations
+from isac.store import archive, members, migrations, objects
 from isac.store.database import Pool
+from isac.store.objects import Query
 from isac.store.runs import Run
 
 DEFINITION = """
@@ -75,8 +77,14 @@ def test_a_worker_reads_what_is_due_and_ends_with_its_server(database_url: str, 
     assert len(rows(database_url, "SELECT 1 FROM log WHERE type = 'indicator'")) == 2
 
 
-def test_after_kill_9_the_next_worker_goes_on(database_url: str, tmp_path: Path) -> None:
-    """Killed while it takes in; the run is noted as cut off, and nothing is there twice."""
+@pytest.mark.parametrize("known", [True, False], ids=["known to be dead", "found dead later"])
+def test_after_kill_9_the_next_worker_goes_on(
+    pool: Pool, run: Callable[..., Any], database_url: str, tmp_path: Path, *, known: bool
+) -> None:
+    """Killed while it takes in; the run is noted as cut off, and nothing is there twice.
+
+    The next worker sees first that its job stands still, or that the feed is due.
+    """
     (tmp_path / "a.toml").write_text(DEFINITION)
     count = 30_000
     (tmp_path / "list.txt").write_text("".join(f"host-{number}.example\n" for number in range(count)))
@@ -87,7 +95,18 @@ def test_after_kill_9_the_next_worker_goes_on(database_url: str, tmp_path: Path)
     there = len(rows(database_url, "SELECT 1 FROM log WHERE type = 'indicator'"))
     assert 0 < there < count
     rows(database_url, "UPDATE feed_runs SET started_at = started_at - interval '1 hour'")
-    rows(database_url, "UPDATE isac_jobs.procrastinate_workers SET last_heartbeat = now() - interval '1 hour'")
+    app = jobs.jobs(database_url, jobs.Work(pool, Around(tmp_path, Outbound()), None))
+
+    async def find() -> None:
+        async with app.open_async():
+            await jobs._due(app, jobs.Work(pool, Around(tmp_path, Outbound()), None))
+            age_workers(database_url)
+            await jobs._again(app)
+
+    if known:
+        age_workers(database_url)
+    else:
+        run(find())
     with worker(database_url, tmp_path):
         until(lambda: rows(database_url, "SELECT 1 FROM feed_runs WHERE outcome = 'taken'"), 90)
     assert rows(database_url, "SELECT outcome FROM feed_runs ORDER BY pk") == [("failed",), ("taken",)]
@@ -263,9 +282,7 @@ def test_one_wrong_definition_stops_no_feed_and_is_told_once(
     assert rows(database_url, "SELECT outcome FROM feed_runs") == [("taken",)]
 
 
-def test_what_is_over_ends_and_old_payloads_go(
-    pool: Pool, run: Callable[..., Any], tmp_path: Path, database_url: str
-) -> None:
+def test_old_payloads_go(pool: Pool, run: Callable[..., Any], tmp_path: Path, database_url: str) -> None:
     at = jobs.Work(pool, Around(tmp_path, Outbound()), timedelta(days=400))
 
     async def keep() -> None:
@@ -276,7 +293,29 @@ def test_what_is_over_ends_and_old_payloads_go(
     run(keep())
     run(jobs._prune(at))
     assert rows(database_url, "SELECT size FROM payloads") == [(5,)]
-    run(jobs._expire(pool))
+
+
+def test_what_is_over_ends(at: jobs.Work, run: Callable[..., Any], database_url: str) -> None:
+    """Two values of which one holds for a day, and the day is over."""
+    folder = at.around.folder
+    (folder / "a.toml").write_text(DEFINITION + 'validity = { domain = "1d" }\n')
+    (folder / "list.txt").write_text("one.example\n192.0.2.7\n")
+
+    async def names() -> set[str]:
+        async with at.pool.connection() as conn, conn.transaction():
+            page = await objects.page(conn, await members.shelf(conn, "us"), Query(limit=100))
+        bodies = [orjson.loads(raw) for raw in page.objects]
+        return {body["name"] for body in bodies if body["type"] == "indicator"}
+
+    async def go() -> None:
+        await jobs._read(at, "a-list")
+        await jobs._expire(at.pool)
+        assert await names() == {"one.example", "192.0.2.7"}
+        rows(database_url, "UPDATE versions SET valid_until = valid_until - interval '2 days'")
+        await jobs._expire(at.pool)
+        assert await names() == {"192.0.2.7"}
+
+    run(go())
 
 
 NOW = times.now()
