@@ -11,16 +11,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import orjson
 import psycopg
 import pytest
 
-from isac import jobs, times
+from isac import child, jobs, times
+from isac.errors import Surroundings
 from isac.ingest.feeds import Feed
 from isac.ingest.fetching import Outbound
 from isac.ingest.health import alarms, spoken
 from isac.ingest.sources import Around
-from isac.store import archive
+from isac.store import archive, members, migrations, objects
 from isac.store.database import Pool
+from isac.store.objects import Query
 from isac.store.runs import Run
 
 DEFINITION = """
@@ -36,9 +39,13 @@ sample = true
 
 @contextmanager
 def worker(url: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """What it says goes into the file `said` in the folder."""
     environment = os.environ | {"ISAC_DATABASE_URL": url, "ISAC_FEEDS": str(folder)}
     command = [sys.executable, "-m", "isac", "worker", "--beside"]
-    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, text=True) as running:
+    with (
+        (folder / "said").open("w") as said,
+        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stderr=said, text=True) as running,
+    ):
         try:
             yield running
         finally:
@@ -70,8 +77,14 @@ def test_a_worker_reads_what_is_due_and_ends_with_its_server(database_url: str, 
     assert len(rows(database_url, "SELECT 1 FROM log WHERE type = 'indicator'")) == 2
 
 
-def test_after_kill_9_the_next_worker_goes_on(database_url: str, tmp_path: Path) -> None:
-    """Killed while it takes in; the run is noted as cut off, and nothing is there twice."""
+@pytest.mark.parametrize("known", [True, False], ids=["known to be dead", "found dead later"])
+def test_after_kill_9_the_next_worker_goes_on(
+    pool: Pool, run: Callable[..., Any], database_url: str, tmp_path: Path, *, known: bool
+) -> None:
+    """Killed while it takes in; the run is noted as cut off, and nothing is there twice.
+
+    The next worker sees first that its job stands still, or that the feed is due.
+    """
     (tmp_path / "a.toml").write_text(DEFINITION)
     count = 30_000
     (tmp_path / "list.txt").write_text("".join(f"host-{number}.example\n" for number in range(count)))
@@ -82,12 +95,102 @@ def test_after_kill_9_the_next_worker_goes_on(database_url: str, tmp_path: Path)
     there = len(rows(database_url, "SELECT 1 FROM log WHERE type = 'indicator'"))
     assert 0 < there < count
     rows(database_url, "UPDATE feed_runs SET started_at = started_at - interval '1 hour'")
-    rows(database_url, "UPDATE isac_jobs.procrastinate_workers SET last_heartbeat = now() - interval '1 hour'")
+    app = jobs.jobs(database_url, jobs.Work(pool, Around(tmp_path, Outbound()), None))
+
+    async def find() -> None:
+        async with app.open_async():
+            await jobs._due(app, jobs.Work(pool, Around(tmp_path, Outbound()), None))
+            age_workers(database_url)
+            await jobs._again(app)
+
+    if known:
+        age_workers(database_url)
+    else:
+        run(find())
     with worker(database_url, tmp_path):
         until(lambda: rows(database_url, "SELECT 1 FROM feed_runs WHERE outcome = 'taken'"), 90)
     assert rows(database_url, "SELECT outcome FROM feed_runs ORDER BY pk") == [("failed",), ("taken",)]
     assert len(rows(database_url, "SELECT 1 FROM log WHERE type = 'indicator'")) == count
     assert rows(database_url, "SELECT 1 FROM log GROUP BY object HAVING count(*) > 1") == []
+
+
+def test_a_worker_that_loses_its_database_ends_with_a_sentence(database_url: str, tmp_path: Path) -> None:
+    """So that whoever started it starts it anew."""
+    name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
+    with worker(database_url, tmp_path) as running:
+        until(lambda: len(rows(database_url, "SELECT 1 FROM isac_jobs.procrastinate_workers")) == 2)
+        with psycopg.connect(database_url, dbname="postgres", autocommit=True) as conn:
+            conn.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+            conn.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+            try:
+                assert running.wait(60) == 3
+            finally:
+                conn.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+    said = (tmp_path / "said").read_text(encoding="utf-8").splitlines()
+    (words,) = (line for line in said if not line.startswith("{"))
+    assert words.startswith("error: The database does not answer")
+
+
+def test_long_reads_keep_nothing_else_waiting(database_url: str, tmp_path: Path) -> None:
+    """Four feeds wait for their sources, a pipe that nobody writes to; what is over ends meanwhile."""
+    for number in range(5):
+        os.mkfifo(tmp_path / f"pipe-{number}")
+        definition = DEFINITION.replace("a-list", f"list-{number}").replace("list.txt", f"pipe-{number}")
+        (tmp_path / f"{number}.toml").write_text(definition)
+    with worker(database_url, tmp_path):
+        until(lambda: len(rows(database_url, "SELECT 1 FROM feed_runs WHERE outcome = 'running'")) == 4)
+        rows(
+            database_url,
+            """SET search_path = isac_jobs;
+               INSERT INTO procrastinate_jobs (queue_name, task_name, args)
+               VALUES ('default', 'expire', '{"timestamp": 0}')""",
+        )
+        done = "SELECT 1 FROM isac_jobs.procrastinate_jobs WHERE task_name = 'expire'"
+        until(lambda: not rows(database_url, done))
+        assert len(rows(database_url, "SELECT 1 FROM feed_runs WHERE outcome = 'running'")) == 4
+
+
+def test_a_child_that_cannot_be_started_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "_PAUSE", 0.05)
+    program, trace = tmp_path / "program", tmp_path / "trace"
+    with child.beside([str(program)], os.environ):
+        time.sleep(0.2)
+        new = tmp_path / "new"
+        new.write_text(f"#!/bin/sh\necho once >> {trace}\n")
+        new.chmod(0o700)
+        new.rename(program)
+        until(lambda: trace.exists() and len(trace.read_text().splitlines()) > 1, 10)
+
+
+def test_a_child_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "_GRACE", 0.1)
+    monkeypatch.setattr(child, "_HASTE", 0.1)
+    trace = tmp_path / "trace"
+    with child.beside(
+        ["sh", "-c", f"trap 'echo told >> {trace}' TERM; echo $$ > {trace}; while :; do sleep 0.05; done"], os.environ
+    ):
+        until(trace.exists, 10)
+        until(trace.read_text, 10)
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    pid, *told = trace.read_text().split()
+    assert told == ["told"]
+    assert not Path("/proc", pid).exists()
+
+
+@pytest.mark.parametrize("there", ["1.0.0", "2.999", None])
+def test_a_program_wants_the_tables_of_its_jobs(database_url: str, there: str | None) -> None:
+    migrations.require_migrated(database_url)
+    rows(database_url, f"COMMENT ON SCHEMA isac_jobs IS '{there}'" if there else "DROP SCHEMA isac_jobs CASCADE")
+    with pytest.raises(Surroundings, match="isac migrate"):
+        migrations.require_migrated(database_url)
+
+
+def test_an_older_program_leaves_the_tables_of_newer_jobs_alone(database_url: str) -> None:
+    rows(database_url, "COMMENT ON SCHEMA isac_jobs IS '999.0.0'")
+    migrations.migrate(database_url)
+    migrations.require_migrated(database_url)
+    assert rows(database_url, "SELECT obj_description('isac_jobs'::regnamespace, 'pg_namespace')") == [("999.0.0",)]
 
 
 def age_workers(url: str) -> None:
@@ -179,9 +282,7 @@ def test_one_wrong_definition_stops_no_feed_and_is_told_once(
     assert rows(database_url, "SELECT outcome FROM feed_runs") == [("taken",)]
 
 
-def test_what_is_over_ends_and_old_payloads_go(
-    pool: Pool, run: Callable[..., Any], tmp_path: Path, database_url: str
-) -> None:
+def test_old_payloads_go(pool: Pool, run: Callable[..., Any], tmp_path: Path, database_url: str) -> None:
     at = jobs.Work(pool, Around(tmp_path, Outbound()), timedelta(days=400))
 
     async def keep() -> None:
@@ -192,7 +293,29 @@ def test_what_is_over_ends_and_old_payloads_go(
     run(keep())
     run(jobs._prune(at))
     assert rows(database_url, "SELECT size FROM payloads") == [(5,)]
-    run(jobs._expire(pool))
+
+
+def test_what_is_over_ends(at: jobs.Work, run: Callable[..., Any], database_url: str) -> None:
+    """Two values of which one holds for a day, and the day is over."""
+    folder = at.around.folder
+    (folder / "a.toml").write_text(DEFINITION + 'validity = { domain = "1d" }\n')
+    (folder / "list.txt").write_text("one.example\n192.0.2.7\n")
+
+    async def names() -> set[str]:
+        async with at.pool.connection() as conn, conn.transaction():
+            page = await objects.page(conn, await members.shelf(conn, "us"), Query(limit=100))
+        bodies = [orjson.loads(raw) for raw in page.objects]
+        return {body["name"] for body in bodies if body["type"] == "indicator"}
+
+    async def go() -> None:
+        await jobs._read(at, "a-list")
+        await jobs._expire(at.pool)
+        assert await names() == {"one.example", "192.0.2.7"}
+        rows(database_url, "UPDATE versions SET valid_until = valid_until - interval '2 days'")
+        await jobs._expire(at.pool)
+        assert await names() == {"192.0.2.7"}
+
+    run(go())
 
 
 NOW = times.now()

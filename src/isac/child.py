@@ -12,6 +12,8 @@ log = logging.getLogger(__name__)
 
 #: seconds between looks whether it lives, and before it is started anew
 _LOOK, _PAUSE = 0.2, 2.0
+#: seconds that it has when its input ends, and then after SIGTERM; SIGKILL is the last word
+_GRACE, _HASTE = 30.0, 5.0
 
 
 @contextlib.contextmanager
@@ -23,11 +25,20 @@ def beside(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[N
 
     def keep() -> None:
         while not over.is_set():
-            with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as child:
+            told: dict[str, object] = {"command": command[-2:]}
+            try:
+                child = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
+            except OSError as error:
+                # No memory or no process to be had now: that passes.
+                log.error("child cannot be started", extra=told | {"problem": str(error)})
+                over.wait(_PAUSE)
+                continue
+            with child:
                 while child.poll() is None and not over.wait(_LOOK):
                     pass
+                _end(child)
             if not over.wait(_PAUSE):
-                log.warning("child ended", extra={"command": command[-2:], "code": child.returncode})
+                log.warning("child ended", extra=told | {"code": child.returncode})
 
     keeper = threading.Thread(target=keep)
     keeper.start()
@@ -36,6 +47,17 @@ def beside(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[N
     finally:
         over.set()
         keeper.join()
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    assert child.stdin
+    child.stdin.close()
+    for seconds, push in ((_GRACE, child.terminate), (_HASTE, child.kill)):
+        try:
+            child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            log.warning("child does not end", extra={"pid": child.pid, "next": push.__name__})
+            push()
 
 
 def end_with_input() -> None:

@@ -4,8 +4,10 @@ procrastinate keeps the jobs in PostgreSQL, in a schema of its own: one run of a
 pauses, and what a killed worker left is done by the next.
 """
 
+import asyncio
 import contextlib
 import logging
+import signal
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -14,6 +16,7 @@ from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, Unique
 from procrastinate.jobs import Job, Status
 
 from isac import times
+from isac.errors import Surroundings
 from isac.ingest import feeds, sources
 from isac.ingest.feeds import Feed
 from isac.ingest.sources import Around
@@ -27,8 +30,11 @@ _MINUTELY, _NIGHTLY = "* * * * *", "17 3 * * *"
 _POLLING = 1.0
 #: seconds between a worker's signs of life, and that a run under way gets when it is told to stop
 _BEAT, _GRACE = 5.0, 20.0
-#: feeds that are read at the same time
-_AT_ONCE = 4
+#: seconds that the database may take to give a connection
+_PATIENCE = 5.0
+#: feeds that are read at the same time, and other jobs that are done meanwhile: four long reads keep nothing waiting
+_AT_ONCE, _BESIDE = 4, 2
+_FEEDS, _OTHERS = "feeds", "default"
 _TRIES = 3
 # 5, 25 and 125 seconds later; then it waits for its turn.
 _AGAIN = procrastinate.RetryStrategy(max_attempts=_TRIES, exponential_wait=5)
@@ -52,27 +58,65 @@ class Work:
 
 
 async def work(url: str, around: Around, retention: timedelta | None) -> None:
-    """Do jobs until SIGINT or SIGTERM; a run that is under way is finished first, for a while."""
-    async with database.pool(url, size=2 * _AT_ONCE + 2) as pool:
-        app = jobs(url, Work(pool, around, retention))
-        async with app.open_async():
-            await _again(app)
-            with contextlib.suppress(AlreadyEnqueued):
-                await app.configure_task("due").defer_async(timestamp=0)
-            await app.run_worker_async(
-                concurrency=_AT_ONCE,
+    """Do jobs until SIGINT or SIGTERM; a run that is under way is finished first, for a while.
+
+    Raises Surroundings where the database goes away.
+    """
+    with database.explaining():
+        try:
+            # A run takes two connections.
+            async with database.pool(url, size=2 * _AT_ONCE + _BESIDE) as pool:
+                app = jobs(url, Work(pool, around, retention))
+                async with app.open_async():
+                    await _again(app)
+                    with contextlib.suppress(AlreadyEnqueued):
+                        await app.configure_task("due").defer_async(timestamp=0)
+                    await _until_told(app)
+        except ConnectorException as error:
+            # The library wraps what the driver said.
+            raise error.__cause__ or Surroundings("The database does not answer.") from error
+
+
+async def _until_told(app: procrastinate.App) -> None:
+    """Two workers, of which the library's own handlers of signals would stop only one."""
+    told = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    workers = [
+        asyncio.create_task(
+            app.run_worker_async(
+                queues=[queue],
+                name=queue,
+                concurrency=concurrency,
                 fetch_job_polling_interval=_POLLING,
                 update_heartbeat_interval=_BEAT,
                 stalled_worker_timeout=3 * _BEAT,
                 shutdown_graceful_timeout=_GRACE,
                 delete_jobs="always",
+                install_signal_handlers=False,
             )
+        )
+        for queue, concurrency in ((_FEEDS, _AT_ONCE), (_OTHERS, _BESIDE))
+    ]
+    telling = asyncio.create_task(told.wait())
+    await asyncio.wait([*workers, telling], return_when=asyncio.FIRST_COMPLETED)
+    for task in (telling, *workers):
+        task.cancel()  # a worker finishes what is under way
+    ended = await asyncio.gather(*workers, return_exceptions=True)
+    if not told.is_set():
+        # One that ends untold has lost the database, said so in the log, and may yet end without an exception.
+        raise next((error for error in ended if isinstance(error, Exception)), None) or Surroundings(
+            "The database does not answer."
+        )
 
 
 def jobs(url: str, at: Work) -> procrastinate.App:
     """Every job: its name, its schedule, and a line that calls the room that does it."""
     connector = procrastinate.PsycopgConnector(
-        conninfo=database.conninfo(url, schema=database.JOBS), min_size=1, max_size=_AT_ONCE + 2
+        conninfo=database.conninfo(url, schema=database.JOBS),
+        min_size=1,
+        max_size=_AT_ONCE + _BESIDE + 2,
+        timeout=_PATIENCE,
     )
     app = procrastinate.App(connector=connector, periodic_defaults={"max_delay": 60})
 
@@ -81,7 +125,7 @@ def jobs(url: str, at: Work) -> procrastinate.App:
     async def due(timestamp: int) -> None:
         await _due(app, at)
 
-    @app.task(name="read", retry=_AGAIN)
+    @app.task(name="read", queue=_FEEDS, retry=_AGAIN)
     async def read(feed: str) -> None:
         await _read(at, feed)
 

@@ -43,26 +43,26 @@ def migrate(url: str) -> None:
 
 
 def require_migrated(url: str) -> None:
-    """Raise Surroundings unless the schema is at the newest migration of this program."""
+    """Raise Surroundings unless the schema is at this program's newest migration, and the jobs' tables are there."""
     newest = ScriptDirectory.from_config(_alembic(None)).get_current_head()
     try:
         with psycopg.connect(conninfo(url), autocommit=True) as conn:
             there = conn.execute("SELECT version_num FROM alembic_version").fetchone()
+            jobs = _laid(conn)
     except psycopg.errors.UndefinedTable:
-        there = None
+        there = jobs = None
     except psycopg.Error as error:
         raise explained(error) from error
-    if there is None or there[0] != newest:
+    if there is None or there[0] != newest or jobs is None or _numbers(jobs) < _numbers(_library()):
         raise Surroundings("The database's tables are not those of this program's version. Run: isac migrate")
 
 
 def _lay_jobs(conn: psycopg.Connection[tuple[Any, ...]]) -> None:
     """The job library's own tables, which it brings along, at its version; that stands in the schema's comment."""
     conn.execute("SELECT pg_advisory_xact_lock(%s::regnamespace::oid::bigint)", (JOBS,))
-    said = conn.execute("SELECT obj_description(%s::regnamespace)", (JOBS,)).fetchone()
-    there, newest = said[0] if said else None, importlib.metadata.version("procrastinate")
-    if there == newest:
-        return
+    there, newest = _laid(conn), _library()
+    if there is not None and _numbers(there) >= _numbers(newest):
+        return  # also where a newer program was here; what it laid is there already, whatever we write
     if there is None:
         conn.execute(SchemaManager.get_schema())
     else:
@@ -73,6 +73,16 @@ def _lay_jobs(conn: psycopg.Connection[tuple[Any, ...]]) -> None:
     for kind in ("TABLES", "SEQUENCES"):
         conn.execute(sql.SQL("GRANT ALL ON ALL {} IN SCHEMA {} TO {}").format(sql.SQL(kind), schema, app))
     conn.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(schema, newest))
+
+
+def _laid(conn: psycopg.Connection[tuple[Any, ...]]) -> str | None:
+    """The version of the job library's tables; None where there are none."""
+    said = conn.execute("SELECT obj_description(to_regnamespace(%s), 'pg_namespace')", (JOBS,)).fetchone()
+    return str(said[0]) if said and said[0] is not None else None
+
+
+def _library() -> str:
+    return importlib.metadata.version("procrastinate")
 
 
 def _numbers(version: str) -> list[int]:
