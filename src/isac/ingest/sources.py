@@ -83,7 +83,7 @@ async def run(
         except Suspect as error:
             brought = Brought("suspect", error.detail)
         except IsacError as error:
-            brought = Brought("failed", error.detail)
+            brought = Brought("failed", "; ".join(filter(None, (running.problem, error.detail))))
         except Exception as error:
             brought = Brought("failed", f"The program failed ({type(error).__name__}); the log says more.")
             raise
@@ -152,13 +152,13 @@ class _Running:
         if feed.current and feed.redistribute:
             await self._end_gone(collection, asking)
         if self.problems and not self.documents:
-            return Brought("failed", self._problem)
+            return Brought("failed", self.problem)
         outcome: runs.Outcome = "unchanged" if not self.documents else "taken" if feed.redistribute else "kept"
         looked = (self.size, self.listed, self.unreadable) if self.documents else (None, None, None)
-        return Brought(outcome, self._problem, self.submission, self.payload, *looked)
+        return Brought(outcome, self.problem, self.submission, self.payload, *looked)
 
     @property
-    def _problem(self) -> str:
+    def problem(self) -> str:
         rest = len(self.problems) - _TOLD
         return "; ".join(self.problems[:_TOLD]) + (f"; and {rest} more" if rest > 0 else "")
 
