@@ -372,11 +372,17 @@ def test_a_misp_feed_gives_what_its_manifest_dates_anew(desk: Desk) -> None:
         dates[ids[0]] = "2"
         events[ids[0]] = event(ids[0], "one.example", "four.example")
         assert (await desk.run_feed(feed))[1] == Counts(accepted=2, repeated=1)
-        assert sorted(asked.path[6:] for asked in server.asked) == [f"{ids[0]}.json", f"{ids[3]}.json", "manifest.json"]
-        assert (await desk.run_feed(feed))[0].outcome == "unchanged"
+        # The broken one is asked for each time, until it can be read.
+        asked = sorted(asked.path[6:] for asked in server.asked)
+        assert asked == [f"{ids[0]}.json", f"{ids[1]}.json", f"{ids[3]}.json", "manifest.json"]
+        brought, _ = await desk.run_feed(feed)
+        assert (brought.outcome, "not JSON" in brought.problem) == ("unchanged", True)
+        events[ids[1]] = event(ids[1], "mended.example")
+        assert (await desk.run_feed(feed))[1] == Counts(accepted=1)
+        assert (await desk.run_feed(feed))[0] == Brought("unchanged")
 
     desk.fetched(answer, work)
-    assert desk.names() == {"one.example", "two.example", "three.example", "four.example"}
+    assert desk.names() == {"one.example", "two.example", "three.example", "four.example", "mended.example"}
 
 
 def test_a_definition_says_how_sure_and_how_long(desk: Desk) -> None:

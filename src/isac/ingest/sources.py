@@ -137,6 +137,7 @@ class _Running:
             asking = await members.source(conn, feed.name)
             collection = await members.shelf(conn, feed.audience)
         usual = None if self.anyway else await self._usual()
+        missing = False
         async for document in self._found(await self._place()):
             try:
                 if document.problem:
@@ -146,12 +147,13 @@ class _Running:
                 if document.only:
                     raise
                 self.problems.append(f"{document.name}: {error.detail}")
+                missing = missing or bool(document.problem)
                 document.failed = True  # so it is asked for again
                 continue
             await runs.bookmark(self.guard, self.pk, feed.name, document.place)
         if feed.current and feed.redistribute:
             await self._end_gone(collection, asking)
-        if self.problems and not self.documents:
+        if missing and not self.documents:
             return Brought("failed", self.problem)
         outcome: runs.Outcome = "unchanged" if not self.documents else "taken" if feed.redistribute else "kept"
         looked = (self.size, self.listed, self.unreadable) if self.documents else (None, None, None)
