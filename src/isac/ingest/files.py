@@ -62,8 +62,9 @@ class Payload:
     pieces: Sequence[bytes] | None = None
     #: events of MISP
     events: Sequence[bytes] = ()
-    #: the whole file, where this is a part of it
+    #: the file that it came in, packed or not; is it only a part of that?
     file: bytes | None = None
+    part: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def documents(path: str, file: bytes, feed: "Feed | None" = None) -> Iterator[Pa
             raise Invalid(f"{path}: holds more than {MAX_BYTES >> 20} MiB; cut it into several files.")
         if data.startswith(_TAR, _TAR_AT):
             for member in _members(path, data, feed):
-                yield replace(member, file=file)
+                yield replace(member, file=file, part=True)
         else:
             yield Payload(path, data, file=file)
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
@@ -209,7 +210,7 @@ async def ingest(
         # Objects of STIX are looked at one by one.
         if isinstance(read, Iterator) and await asyncio.to_thread(is_classified, payload.data):
             async with pool.connection() as conn, conn.transaction():
-                await archive.drop(conn, came, times.now())
+                await archive.drop(conn, came, times.now() if payload.part else None)
             raise Classified("carries a classification banner; nothing classified may come here: call the ISAC.")
     pieces, problems, again = read, list[Unreadable](), 0
     # What was cut at one go is STIX 2.1 or no STIX, and copying each piece out of it takes long.
@@ -241,7 +242,7 @@ async def ingest(
     outcome.counts += Counts(repeated=again)
     async with pool.connection() as conn, conn.transaction():
         if outcome.classified:
-            await archive.drop(conn, came, times.now())
+            await archive.drop(conn, came, times.now() if payload.part else None)
         else:
             kept = await archive.keep(conn, came, media_type, times.now())
             read_as = definition.model_dump_json(exclude_defaults=True) if definition else None

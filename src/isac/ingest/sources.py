@@ -139,6 +139,8 @@ class _Running:
         usual = None if self.anyway else await self._usual()
         missing = False
         async for document in self._found(await self._place()):
+            if feed.current and not document.only:
+                raise Invalid("`current` is for one list that names all that holds now, and here are several.")
             try:
                 if document.problem:
                     raise Invalid(document.problem)
@@ -201,8 +203,6 @@ class _Running:
         self, document: Document, collection: Collection, asking: Actor, usual: tuple[int, int] | None
     ) -> None:
         content = await asyncio.to_thread(unpacked, document.content)
-        if self.feed.current and not document.only:
-            raise Invalid("`current` is for one list that names all that holds now, and this is one of several.")
         if not content.strip():
             raise Suspect("It is empty, without one byte.")
         if content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":

@@ -63,14 +63,13 @@ async def prune(conn: Connection, before: datetime) -> int:
     return (await conn.execute("DELETE FROM payloads WHERE last_at < %s", (before,))).rowcount
 
 
-async def drop(conn: Connection, content: bytes, at: datetime) -> None:
-    """Keep nothing of these very bytes, neither what another part of them left here nor what comes later."""
+async def drop(conn: Connection, content: bytes, at: datetime | None) -> None:
+    """Keep nothing of these very bytes; with `at` neither what other parts of them bring from now on."""
     digest = await asyncio.to_thread(lambda: hashlib.sha256(content).digest())
-    await conn.execute(
-        """INSERT INTO payloads (sha256, size, media_type, first_at, last_at) VALUES (%s, %s, '', %s, %s)
-           ON CONFLICT DO NOTHING""",
-        (digest, len(content), at, at),
-    )
-    await conn.execute(
-        "DELETE FROM payload_pieces WHERE payload = (SELECT pk FROM payloads WHERE sha256 = %s)", (digest,)
-    )
+    await conn.execute("DELETE FROM payloads WHERE sha256 = %s", (digest,))
+    if at is not None:
+        # A payload without pieces is never filled.
+        await conn.execute(
+            "INSERT INTO payloads (sha256, size, media_type, first_at, last_at) VALUES (%s, %s, '', %s, %s)",
+            (digest, len(content), at, at),
+        )
