@@ -126,12 +126,20 @@ class Unreadable:
     left_out: bool = False
 
 
+def one_line(text: str, most: int) -> str:
+    """Text from elsewhere as it may stand in a line of ours: printable, and no longer than that.
+
+    What is not printable also moves a terminal's cursor and turns the direction of writing, and PostgreSQL takes no NUL.
+    """
+    return "".join(char if char.isprintable() else "\ufffd" for char in text[:most])
+
+
 def unreadable(line: int, text: str, reason: str, *, left_out: bool = False) -> Unreadable:
     """Cuts the text down to what can be shown."""
     cut = " ".join(text[: 5 * _TEXT_SHOWN].split())
     if len(cut) > _TEXT_SHOWN or len(text) > 5 * _TEXT_SHOWN:
         cut = cut[: _TEXT_SHOWN - 1] + "…"
-    return Unreadable(line, "".join(char if char.isprintable() else "\ufffd" for char in cut), reason, left_out)
+    return Unreadable(line, one_line(cut, _TEXT_SHOWN), reason, left_out)
 
 
 def decode(data: bytes) -> Iterator[str]:

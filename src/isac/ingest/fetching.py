@@ -7,12 +7,9 @@ of proxies and private authorities come from the settings and never from the env
 
 import asyncio
 import contextlib
-import gzip
-import io
 import re
 import ssl
 import tempfile
-import zlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -41,8 +38,6 @@ _PARTS = 200
 _PAUSE = 0.5
 _AGENT = "isac (https://github.com/elections/isac)"
 _REDIRECT = frozenset({301, 302, 303, 307, 308})
-
-_GZIP = b"\x1f\x8b"
 
 _RANGE = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+)")
 #: what a header may hold (RFC 9110 §5.5), without what only some take
@@ -99,24 +94,6 @@ class Fetched:
     url: str
     media_type: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
-
-
-def unpacked(content: bytes, most: int = MAX_BYTES) -> bytes:
-    """A body without gzip, of which a server's may be inside a file's. Raises Invalid if it is damaged or too large.
-
-    Whether it is packed is told by its first bytes, since names lie.
-    """
-    for _ in range(2):
-        if not content.startswith(_GZIP):
-            break
-        try:
-            with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
-                content = packed.read(most + 1)
-        except (OSError, EOFError, zlib.error) as error:
-            raise Invalid(f"is damaged ({error}); get it again.") from error
-    if len(content) > most:
-        raise Invalid(f"holds more than {most >> 20} MiB; cut it into several.")
-    return content
 
 
 def networks(text: str) -> tuple[Network, ...]:

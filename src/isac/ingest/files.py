@@ -90,12 +90,10 @@ def payloads(path: Path, feed: "Feed | None" = None) -> Iterator[Payload]:
 def documents(path: str, file: bytes, feed: "Feed | None" = None) -> Iterator[Payload]:
     """The same of a file's bytes. Raises Invalid if it is damaged."""
     try:
-        data = file
-        if file.startswith(_GZIP):
-            with gzip.GzipFile(fileobj=io.BytesIO(file)) as packed:
-                data = packed.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise Invalid(f"{path}: holds more than {MAX_BYTES >> 20} MiB; cut it into several files.")
+        data = unpacked(file, MAX_BYTES)
+    except Invalid as error:
+        raise Invalid(f"{path}: {error.detail}") from error
+    try:
         if data.startswith(_TAR, _TAR_AT):
             for member in _members(path, data, feed):
                 yield replace(member, file=file, part=True)
@@ -103,6 +101,24 @@ def documents(path: str, file: bytes, feed: "Feed | None" = None) -> Iterator[Pa
             yield Payload(path, data, file=file)
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise Invalid(f"{path}: is damaged ({error}); get it again.") from error
+
+
+def unpacked(content: bytes, most: int) -> bytes:
+    """What is in gzip, of which a server's may be inside a file's. Raises Invalid if it is damaged or too large.
+
+    Whether it is packed is told by its first bytes, since names lie.
+    """
+    for _ in range(2):
+        if not content.startswith(_GZIP):
+            break
+        try:
+            with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
+                content = packed.read(most + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise Invalid(f"is damaged ({error}); get it again.") from error
+    if len(content) > most:
+        raise Invalid(f"holds more than {most >> 20} MiB; cut it into several files.")
+    return content
 
 
 def _members(path: str, data: bytes, feed: "Feed | None") -> Iterator[Payload]:

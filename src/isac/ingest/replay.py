@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from isac.errors import Invalid, NotFound
 from isac.ingest.feeds import Feed
-from isac.ingest.fetching import unpacked
-from isac.ingest.files import Payload, Reading, documents, ingest
+from isac.ingest.fetching import MAX_BYTES
+from isac.ingest.files import Payload, Reading, documents, ingest, unpacked
 from isac.policy.actors import Actor
 from isac.store import archive, members, submissions
 from isac.store.database import Connection, Pool
@@ -31,7 +31,7 @@ async def replay(
         kept = handed.kept
         file = await archive.read(conn, kept.payload)
         feed = feed_named(kept.feed) if kept.feed else None
-        payload = Payload(kept.name, unpacked(file), file=file) if feed else _document(kept, file)
+        payload = Payload(kept.name, unpacked(file, MAX_BYTES), file=file) if feed else _document(kept, file)
         asking = await _actor(conn, handed)
         collection = await members.shelf(conn, handed.audience)
     return await ingest(

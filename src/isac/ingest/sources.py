@@ -13,11 +13,11 @@ from pathlib import Path
 
 from isac import times
 from isac.errors import Classified, Invalid, IsacError
-from isac.formats.found import Unreadable
+from isac.formats.found import Unreadable, one_line
 from isac.ingest import authoring, upstream
 from isac.ingest.feeds import Feed
-from isac.ingest.fetching import Fetcher, Outbound, unpacked
-from isac.ingest.files import Payload, ingest, is_classified
+from isac.ingest.fetching import MAX_BYTES, Fetcher, Outbound
+from isac.ingest.files import Payload, ingest, is_classified, unpacked
 from isac.ingest.intake import Submission, take_in
 from isac.ingest.report import Report
 from isac.ingest.upstream import Document, Place
@@ -88,15 +88,10 @@ async def run(
             brought = Brought("failed", f"The program failed ({type(error).__name__}); the log says more.")
             raise
         finally:
-            brought = replace(brought, problem=printable(brought.problem))
+            brought = replace(brought, problem=one_line(brought.problem, _LONGEST_PROBLEM))
             await runs.end(guard, pk, brought, times.now())
             _tell(feed, brought, running.counts)
         return brought, running.counts
-
-
-def printable(text: str) -> str:
-    """On one line, and nothing that a terminal or PostgreSQL takes for something else."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)[:_LONGEST_PROBLEM]
 
 
 def _tell(feed: Feed, brought: Brought, counts: Counts) -> None:
@@ -202,7 +197,7 @@ class _Running:
     async def _take(
         self, document: Document, collection: Collection, asking: Actor, usual: tuple[int, int] | None
     ) -> None:
-        content = await asyncio.to_thread(unpacked, document.content)
+        content = await asyncio.to_thread(unpacked, document.content, MAX_BYTES)
         if not content.strip():
             raise Suspect("It is empty, without one byte.")
         if content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":

@@ -21,7 +21,9 @@ import orjson
 
 from isac import times
 from isac.errors import Invalid, Unreachable
-from isac.ingest.fetching import MAX_BYTES, Fetched, Fetcher, Validators, unpacked
+from isac.formats.found import one_line
+from isac.ingest.fetching import MAX_BYTES, Fetched, Fetcher, Validators
+from isac.ingest.files import unpacked
 
 Place = dict[str, Any]
 
@@ -68,8 +70,7 @@ class Document:
     failed: bool = False
 
     def __post_init__(self) -> None:
-        # What is not printable also turns the direction of writing, and no database takes a NUL.
-        self.name = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in self.name)[:_NAME]
+        self.name = one_line(self.name, _NAME)
 
 
 async def documents(
@@ -237,7 +238,7 @@ async def _misp_feed(fetcher: Fetcher, base: str, headers: Mapping[str, str], pl
 def _manifest(url: str, content: bytes) -> dict[str, str]:
     """The events that a manifest names, and the date of each."""
     try:
-        events = orjson.loads(unpacked(content))
+        events = orjson.loads(unpacked(content, MAX_BYTES))
     except orjson.JSONDecodeError as error:
         raise Unreachable(f"{url} is not JSON ({error}).") from error
     if not isinstance(events, dict):
@@ -303,7 +304,7 @@ def _before(last: str, more: bool) -> str:
 
 def _envelope(url: str, content: bytes) -> dict[str, Any]:
     try:
-        envelope = orjson.loads(unpacked(content))
+        envelope = orjson.loads(unpacked(content, MAX_BYTES))
     except orjson.JSONDecodeError as error:
         raise Unreachable(f"{url} does not answer as a TAXII 2.1 collection: {error}.") from error
     if not isinstance(envelope, dict) or not isinstance(envelope.get("objects", []), list):

@@ -14,7 +14,7 @@ from fastapi import Request
 
 from isac.errors import BadRequest, Invalid, UnsupportedMediaType
 from isac.formats import cutting, misp
-from isac.formats.found import FIELDS, decode
+from isac.formats.found import FIELDS, decode, one_line
 from isac.ingest import feeds
 from isac.ingest.feeds import Feed
 from isac.serve import multipart, wire
@@ -99,16 +99,11 @@ async def read(request: Request, max_bytes: int, known: Collection[str]) -> tupl
         content = b"".join([piece async for piece in wire.counted(wire.unpacked(_at_once(original)), max_bytes)])
     if not content.strip(_BLANKS):
         raise BadRequest("There is nothing in the body; send the document in it, or as the file of a form.")
-    return Document(_line(name), _line(media_type), original, content), texts
+    return Document(one_line(name, _MAX_NAME), one_line(media_type, _MAX_NAME), original, content), texts
 
 
 async def _at_once(content: bytes) -> AsyncIterator[bytes]:
     yield content
-
-
-def _line(text: str) -> str:
-    """What a client calls something: one short line, whatever it sent."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in text[:_MAX_NAME])
 
 
 # ------------------------------------------------------------------------------------------------------- the parameters
@@ -133,7 +128,7 @@ def query(request: Request, known: Collection[str]) -> dict[str, str]:
 
 
 def _note(texts: dict[str, str], name: str, text: str, known: Collection[str]) -> None:
-    shown = _line(name)[:40]
+    shown = one_line(name, 40)
     if name not in known:
         which = f"the parameters are {', '.join(known)}" if known else "there are none here"
         raise BadRequest(f"There is no parameter {shown!r}; {which}.")
