@@ -20,7 +20,7 @@ import uvloop
 from isac import child, logs
 from isac.cli.feeds import around, feed_named, feeds_app, folder
 from isac.cli.organizations import jurisdictions_app, keys_app, members_app
-from isac.cli.terminal import bar, database_url, err, out, prepare, with_database
+from isac.cli.terminal import bar, database_url, err, out, prepare, tell, with_database
 from isac.config import environment, settings
 from isac.errors import Invalid, IsacError
 from isac.ingest import files
@@ -230,14 +230,13 @@ def ingest(
                 report.add(reading)
 
     with_database(work)
-    for line in report.lines():
-        out.print(line)
+    tell(report)
     raise typer.Exit(report.exit_code)
 
 
 @app.command()
 def replay(
-    submission: Annotated[str, typer.Argument(help="Its id, as `isac ingest` and the status say it.")],
+    submission: Annotated[str, typer.Argument(help="Its id, as `isac ingest`, `isac feeds run` and the log say it.")],
 ) -> None:
     """Read a submission once more from what was kept of it, after a parser or a feed's definition was mended.
 
@@ -254,8 +253,7 @@ def replay(
             report.add(await replaying.replay(pool, submission, feed_named, progress=progress))
 
     with_database(work)
-    for line in report.lines():
-        out.print(line)
+    tell(report)
     raise typer.Exit(report.exit_code)
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from isac import times
-from isac.cli.terminal import bar, err, out, with_database
+from isac.cli.terminal import bar, err, out, tell, with_database
 from isac.config import secret, settings
 from isac.errors import Invalid, NotFound
 from isac.ingest.report import Report
@@ -187,8 +187,8 @@ def run_feed(
             brought, _ = await sources.run(pool, feed, beside, anyway=anyway, progress=progress, report=report)
         words = {"taken": "taken in", "kept": "kept, and not given on", "unchanged": "nothing is new"}
         out.print(f"{feed.name}: {words.get(brought.outcome, brought.outcome)}")
-        for line in report.lines() if report.submissions else ():
-            out.print(line)
+        if report.submissions:
+            tell(report)
         if brought.problem:
             err.print(brought.problem)
         if brought.problem or brought.outcome not in words:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from isac.config import Settings, settings
 from isac.errors import Invalid
 from isac.ingest.foundation import found
+from isac.ingest.report import Report
 from isac.package_data import package_data
 from isac.policy import jurisdictions as rosters
 from isac.store import database, embedded
@@ -47,6 +48,12 @@ def bar(name: str) -> Iterator[tuple[Callable[[int], None], Callable[[int], None
             lambda total: progress.update(task, total=total),
             lambda count: progress.advance(task, count),
         )
+
+
+def tell(report: Report) -> None:
+    """What became of all that was read."""
+    for line in report.lines():
+        out.print(line)
 
 
 def with_database(work: Callable[[Pool], Coroutine[Any, Any, T]]) -> T:

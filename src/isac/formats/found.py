@@ -129,7 +129,7 @@ class Unreadable:
 def one_line(text: str, most: int) -> str:
     """Text from elsewhere as it may stand in a line of ours: printable, and no longer than that.
 
-    What is not printable also moves a terminal's cursor and turns the direction of writing, and PostgreSQL takes no NUL.
+    What is not printable also moves a terminal's cursor and turns the direction of writing; PostgreSQL takes no NUL.
     """
     return "".join(char if char.isprintable() else "\ufffd" for char in text[:most])
 

@@ -75,6 +75,7 @@ async def author(
     """
     values, problems, pieces = iter(listed), list[Unreadable](), list[bytes]()
     written: Counter[str] = Counter()
+    writer = _Writer(producer, source, tlp, default, now, valid_for)
     if confidence is not None:
         values = (
             replace(each, confidence=confidence) if isinstance(each, Found) and each.confidence is None else each
@@ -82,7 +83,7 @@ async def author(
         )
     while batch := await asyncio.to_thread(_next, values, problems, source, written):
         standing = await _standing(conn, batch, producer, source)
-        pieces += await asyncio.to_thread(_pieces, standing, producer, source, tlp, default, now, valid_for)
+        pieces += await asyncio.to_thread(writer.pieces, standing)
     return pieces, problems, written.total() - len(written)
 
 
@@ -144,125 +145,110 @@ async def _standing(conn: Connection, batch: dict[str, _Listed], producer: str, 
     return list(standing.values())
 
 
-def _pieces(
-    standing: list[_Listed],
-    producer: str,
-    source: str,
-    tlp: TLP | None,
-    default: TLP,
-    now: datetime,
-    valid_for: ValidFor,
-) -> list[bytes]:
-    pieces = []
-    value = action = ""
-    for listed in standing:
-        stix_id = _stix_id(source, listed.found, listed.part, listed.generation)
-        if listed.part == "value":
-            value = stix_id
-        elif listed.part == "action":
-            action = stix_id
-        else:
-            # The two stand right before it.
-            listed = replace(listed, ends=(action, value))
-        pieces.append(_piece(listed, producer, source, tlp, default, now, valid_for))
-    return pieces
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Writes the objects of one list; see `author`."""
 
+    producer: str
+    source: str
+    tlp: TLP | None
+    default: TLP
+    now: datetime
+    valid_for: ValidFor
 
-def _piece(
-    listed: _Listed,
-    producer: str,
-    source: str,
-    tlp: TLP | None,
-    default: TLP,
-    now: datetime,
-    valid_for: ValidFor,
-) -> bytes:
-    """The stored bytes where nothing changed; else a new version, or the first."""
-    listed = replace(listed, found=replace(listed.found, until=_until(listed, now, valid_for)))
-    if listed.stored is None:
-        tlp = _marking(listed, tlp, default, {})
-        return _write(listed, producer, source, tlp, created=now, modified=now, valid_from=listed.found.seen or now)
-    body: dict[str, Any] = orjson.loads(listed.stored)
-    tlp = _marking(listed, tlp, default, body)
-    created, modified = times.read(body["created"]), times.read(body["modified"])
-    valid_from = times.read(body.get("valid_from", body["created"]))
-    again = _write(listed, producer, source, tlp, created=created, modified=modified, valid_from=valid_from)
-    if same(again, listed.stored):
-        return listed.stored
-    return _write(listed, producer, source, tlp, created=created, modified=now, valid_from=valid_from)
+    def pieces(self, standing: list[_Listed]) -> list[bytes]:
+        pieces = []
+        value = action = ""
+        for listed in standing:
+            stix_id = _stix_id(self.source, listed.found, listed.part, listed.generation)
+            if listed.part == "value":
+                value = stix_id
+            elif listed.part == "action":
+                action = stix_id
+            else:
+                # The two stand right before it.
+                listed = replace(listed, ends=(action, value))
+            pieces.append(self._piece(listed))
+        return pieces
 
+    def _piece(self, listed: _Listed) -> bytes:
+        """The stored bytes where nothing changed; else a new version, or the first."""
+        now = self.now
+        listed = replace(listed, found=replace(listed.found, until=self._until(listed)))
+        if listed.stored is None:
+            tlp = self._marking(listed, {})
+            return self._write(listed, tlp, created=now, modified=now, valid_from=listed.found.seen or now)
+        body: dict[str, Any] = orjson.loads(listed.stored)
+        tlp = self._marking(listed, body)
+        created, modified = times.read(body["created"]), times.read(body["modified"])
+        valid_from = times.read(body.get("valid_from", body["created"]))
+        again = self._write(listed, tlp, created=created, modified=modified, valid_from=valid_from)
+        if same(again, listed.stored):
+            return listed.stored
+        return self._write(listed, tlp, created=created, modified=now, valid_from=valid_from)
 
-def _until(listed: _Listed, now: datetime, valid_for: ValidFor) -> datetime | None:
-    """As the list says; else so long from now, but no further while what is stored holds for half as long.
+    def _until(self, listed: _Listed) -> datetime | None:
+        """As the list says; else so long from now, but no further while what is stored holds for half as long.
 
-    The same list, read each hour, would be news each hour.
-    """
-    found = listed.found
-    span = None if found.until is not None else valid_for(found.observable.kind)
-    if span is None:
-        return found.until
-    stored = orjson.loads(listed.stored).get("valid_until") if listed.stored else None
-    if stored is not None and times.read(stored) > now + span / 2:
-        return times.read(stored)
-    return now + span
+        The same list, read each hour, would be news each hour.
+        """
+        found = listed.found
+        span = None if found.until is not None else self.valid_for(found.observable.kind)
+        if span is None:
+            return found.until
+        stored = orjson.loads(listed.stored).get("valid_until") if listed.stored else None
+        if stored is not None and times.read(stored) > self.now + span / 2:
+            return times.read(stored)
+        return self.now + span
 
+    def _marking(self, listed: _Listed, body: dict[str, Any]) -> TLP:
+        """What the list itself marks counts, then what it is handed in with, then the marking under which it is stored.
 
-def _marking(listed: _Listed, tlp: TLP | None, default: TLP, body: dict[str, Any]) -> TLP:
-    """What the list itself marks counts, then what it is handed in with, then the marking under which it is stored.
+        What waits is not stored, so that what was too strict for its audience once can be handed in again.
+        """
+        given = listed.found.tlp if listed.found.tlp is not None else self.tlp
+        if given is not None:
+            return given
+        stored = markings.in_force(body).tlp if not listed.waits else None
+        # So it was marked while its sender gave it to few; its sender's own word is the newer one.
+        widened = listed.found.wide and stored is TLP.AMBER_STRICT
+        return self.default if stored is None or widened else stored
 
-    What waits is not stored, so that what was too strict for its audience once can be handed in again.
-    """
-    given = listed.found.tlp if listed.found.tlp is not None else tlp
-    if given is not None:
-        return given
-    stored = markings.in_force(body).tlp if not listed.waits else None
-    # So it was marked while its sender gave it to few; its sender's own word is the newer one.
-    widened = listed.found.wide and stored is TLP.AMBER_STRICT
-    return default if stored is None or widened else stored
-
-
-def _write(
-    listed: _Listed,
-    producer: str,
-    source: str,
-    tlp: TLP,
-    *,
-    created: datetime,
-    modified: datetime,
-    valid_from: datetime,
-) -> bytes:
-    found, value = listed.found, listed.found.observable.value
-    common: dict[str, Any] = {
-        "producer": producer,
-        "source": source,
-        "tlp": tlp,
-        "created": created,
-        "modified": modified,
-        "generation": listed.generation,
-    }
-    if listed.part == "action":
-        return authored.course_of_action(value=value, action=found.action, due=found.due, **common)
-    if listed.part == "mitigation":
-        action, target = listed.ends
-        return authored.mitigation(value=value, action=action, target=target, **common)
-    common |= {
-        "name": found.name,
-        "description": found.description,
-        "labels": found.labels,
-        "references": found.references,
-    }
-    if found.observable.kind in PARTIES:
-        return authored.party(number=value, identity_class=found.observable.kind, **common)
-    if found.observable.kind == "cve":
-        return authored.vulnerability(cve=value, **common)
-    until = found.until if found.until is not None and found.until > valid_from else None
-    return authored.indicator(
-        observable=found.observable,
-        valid_from=valid_from,
-        valid_until=until,
-        confidence=found.confidence,
-        **common,
-    )
+    def _write(
+        self, listed: _Listed, tlp: TLP, *, created: datetime, modified: datetime, valid_from: datetime
+    ) -> bytes:
+        found, value = listed.found, listed.found.observable.value
+        common: dict[str, Any] = {
+            "producer": self.producer,
+            "source": self.source,
+            "tlp": tlp,
+            "created": created,
+            "modified": modified,
+            "generation": listed.generation,
+        }
+        if listed.part == "action":
+            return authored.course_of_action(value=value, action=found.action, due=found.due, **common)
+        if listed.part == "mitigation":
+            action, target = listed.ends
+            return authored.mitigation(value=value, action=action, target=target, **common)
+        common |= {
+            "name": found.name,
+            "description": found.description,
+            "labels": found.labels,
+            "references": found.references,
+        }
+        if found.observable.kind in PARTIES:
+            return authored.party(number=value, identity_class=found.observable.kind, **common)
+        if found.observable.kind == "cve":
+            return authored.vulnerability(cve=value, **common)
+        until = found.until if found.until is not None and found.until > valid_from else None
+        return authored.indicator(
+            observable=found.observable,
+            valid_from=valid_from,
+            valid_until=until,
+            confidence=found.confidence,
+            **common,
+        )
 
 
 async def ended(conn: Connection, stix_ids: Sequence[str], now: datetime) -> list[bytes]:

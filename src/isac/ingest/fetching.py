@@ -36,7 +36,7 @@ _TRIES_TO_CONNECT = 2
 #: answers for one body, of a server that gives less at a time than it is asked for
 _PARTS = 200
 _PAUSE = 0.5
-_AGENT = "isac (https://github.com/elections/isac)"
+_AGENT = "isac"
 _REDIRECT = frozenset({301, 302, 303, 307, 308})
 
 _RANGE = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+)")
@@ -90,8 +90,6 @@ class Fetched:
 
     content: bytes
     validators: Validators
-    #: where it was in the end
-    url: str
     media_type: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -322,7 +320,7 @@ class _Body:
     def fetched(self, answer: httpx2.Response) -> Fetched:
         self.file.seek(0)
         headers = dict(answer.headers.items())
-        return Fetched(self.file.read(), self.validators, str(answer.url), _media_type(answer), headers)
+        return Fetched(self.file.read(), self.validators, _media_type(answer), headers)
 
 
 def _sendable(name: str, value: str) -> str:

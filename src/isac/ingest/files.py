@@ -228,27 +228,7 @@ async def ingest(
             async with pool.connection() as conn, conn.transaction():
                 await archive.drop(conn, came, times.now() if payload.part else None)
             raise Classified("carries a classification banner; nothing classified may come here: call the ISAC.")
-    pieces, problems, again = read, list[Unreadable](), 0
-    # What was cut at one go is STIX 2.1 or no STIX, and copying each piece out of it takes long.
-    if isinstance(pieces, Iterator) or (not isinstance(pieces, Pieces) and any(map(stix20.recognized, pieces))):
-        async with pool.connection() as conn:
-            # What the ISAC reads becomes its own, and what a member hands in the member's.
-            ours = (await members.steward(conn) if asking.role is Role.STEWARD else asking).identity
-            # As it was first written: the ids of our objects hang on it, and «Vendor» is «vendor».
-            name = await members.name(conn, asking.organization)
-            if isinstance(pieces, Iterator):
-                pieces, problems, again = await author(
-                    conn,
-                    pieces,
-                    producer=ours,
-                    source=name,
-                    tlp=tlp,
-                    default=default_tlp(collection.own),
-                    now=times.now(),
-                    confidence=feed.confidence if feed else None,
-                    valid_for=feed.valid_for if feed else for_ever,
-                )
-        pieces = await asyncio.to_thread(list, stix20.upgraded(pieces, ours, name))
+    pieces, problems, again = await _objects(pool, read, asking, feed, tlp, default_tlp(collection.own))
     looked(pieces, problems)
     submission = Submission(pieces, collection.own, source, tlp, sample, context)
     if dry:
@@ -265,6 +245,38 @@ async def ingest(
             how = Kept(kept, payload.name, feed.name if feed else None, tlp, sample, read_as)
             await submissions.attach(conn, outcome.id, how)
     return Reading(payload.name, outcome, problems)
+
+
+async def _objects(
+    pool: Pool,
+    read: Sequence[bytes] | Iterator[Found | Unreadable],
+    asking: Actor,
+    feed: "Feed | None",
+    tlp: TLP | None,
+    default: TLP,
+) -> tuple[Sequence[bytes], list[Unreadable], int]:
+    """What was read as objects of STIX 2.1; what nobody could read; how often a value came again."""
+    # What was cut at one go is STIX 2.1 or no STIX, and copying each piece out of it takes long.
+    if isinstance(read, Pieces) or not (isinstance(read, Iterator) or any(map(stix20.recognized, read))):
+        return read, [], 0
+    async with pool.connection() as conn:
+        # What the ISAC reads becomes its own, and what a member hands in the member's.
+        ours = (await members.steward(conn) if asking.role is Role.STEWARD else asking).identity
+        # As it was first written: the ids of our objects hang on it, and «Vendor» is «vendor».
+        name = await members.name(conn, asking.organization)
+        if not isinstance(read, Iterator):
+            return await asyncio.to_thread(list, stix20.upgraded(read, ours, name)), [], 0
+        return await author(
+            conn,
+            read,
+            producer=ours,
+            source=name,
+            tlp=tlp,
+            default=default,
+            now=times.now(),
+            confidence=feed.confidence if feed else None,
+            valid_for=feed.valid_for if feed else for_ever,
+        )
 
 
 def _read(data: bytes, feed: "Feed | None") -> Sequence[bytes] | Iterator[Found | Unreadable]:

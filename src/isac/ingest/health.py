@@ -58,9 +58,9 @@ def alarms(feed: Feed, latest: Sequence[Run], good: Sequence[Run], new: Sequence
             Alarm("suspect", f"{ended[0].problem} Look at it; if it is right: isac feeds run {feed.name} --anyway")
         )
     elif ended and ended[0].outcome == "failed":
-        times = next((nth for nth, run in enumerate(ended) if run.outcome in runs.GOOD), len(ended))
-        often = f"{times} times in a row" if times < _LOOKED_AT else f"at least {times} times in a row"
-        found.append(Alarm("failing", f"It failed {'once' if times == 1 else often}: {ended[0].problem}"))
+        failures = next((nth for nth, run in enumerate(ended) if run.outcome in runs.GOOD), len(ended))
+        often = f"{failures} times in a row" if failures < _LOOKED_AT else f"at least {failures} times in a row"
+        found.append(Alarm("failing", f"It failed {'once' if failures == 1 else often}: {ended[0].problem}"))
     elif ended and ended[0].problem:
         found.append(Alarm("partly", f"Not all of it could be read: {ended[0].problem}"))
     if feed.every is not None:

@@ -131,9 +131,10 @@ class _Running:
         async with self.pool.connection() as conn, conn.transaction():
             asking = await members.source(conn, feed.name)
             collection = await members.shelf(conn, feed.audience)
-        usual = None if self.anyway else await self._usual()
+        new = await runs.latest(self.guard, feed.name, outcomes=("taken", "kept"))
+        usual = (new[0].listed or 0, new[0].unreadable or 0) if new and not self.anyway else None
         missing = False
-        async for document in self._found(await self._place()):
+        async for document in self._found(await self._place(new)):
             if feed.current and not document.only:
                 raise Invalid("`current` is for one list that names all that holds now, and here are several.")
             try:
@@ -161,18 +162,12 @@ class _Running:
         rest = len(self.problems) - _TOLD
         return "; ".join(self.problems[:_TOLD]) + (f"; and {rest} more" if rest > 0 else "")
 
-    async def _place(self) -> Place:
+    async def _place(self, new: Sequence[runs.Run]) -> Place:
         """From where it goes on. Where values hold for a while only, an unchanged list is read anew in time."""
         spans = self.feed.validity.values()
-        new = await runs.latest(self.guard, self.feed.name, outcomes=("taken", "kept"))
         if spans and new and times.now() - new[0].started_at > min(spans) / 4:
             return {}
         return await runs.last_bookmark(self.guard, self.feed.name)
-
-    async def _usual(self) -> tuple[int, int] | None:
-        """What the last good run found: entries, and lines that nobody could read."""
-        good = await runs.latest(self.guard, self.feed.name, outcomes=("taken", "kept"))
-        return (good[0].listed or 0, good[0].unreadable or 0) if good else None
 
     async def _found(self, place: Place) -> AsyncIterator[Document]:
         feed, around = self.feed, self.around

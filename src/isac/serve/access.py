@@ -1,7 +1,7 @@
 """Who calls: credential → actor; the annotated types of the endpoints' signatures (TAXII 2.1 §1.6.9, §8.2.2).
 
-An endpoint whose own signature carries neither `Member`, `Submitter` nor `Anyone` keeps the server from starting,
-whatever its router asks of all requests.
+An endpoint whose own signature carries neither `Member`, `Submitter`, `Anyone` nor `Anybody` keeps the server from
+starting, whatever its router asks of all requests.
 """
 
 import asyncio
