@@ -20,8 +20,8 @@ def counted(both: Both) -> tuple[int, int, int]:
     kept, increments, followed = both.here.pages, both.fast.app.fast._increments, both.here.follower
     assert kept._bytes == sum(answer.size for _, _, answer in kept._kept.values())
     assert increments._bytes == sum(pages._bound(answer) for answer in increments._kept.values())
-    rows = [row for shelf in followed._shelves.values() for row in shelf.rows]
-    assert (followed._rows, followed._bytes) == (len(rows), sum(len(row.raw) for row in rows))
+    assert sorted(followed._raws) == sorted(seq for shelf in followed._shelves.values() for seq in shelf.seqs)
+    assert followed._bytes == sum(map(len, followed._raws.values()))
     return kept._bytes, increments._bytes, followed._bytes
 
 
@@ -52,7 +52,7 @@ def test_what_is_kept_is_bounded(both: Both, people: dict[str, Person], monkeypa
     assert 20_000 < most[0] <= 40_000
     assert 5_000 < most[1] <= 10_000
     assert 5_000 < most[2] <= 20_000
-    assert both.here.follower._rows <= 12
+    assert len(both.here.follower._raws) <= 12
     assert len(front._meanings) <= 5
 
 

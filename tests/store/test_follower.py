@@ -16,6 +16,7 @@ from isac.store import database, facts
 from isac.store import follower as follower_module
 from isac.store.database import Pool
 from isac.store.follower import Follower, Written
+from isac.store.objects import Page
 
 #: puts a stored version once more before the nation
 RELEASE = """
@@ -52,6 +53,12 @@ async def looking(url: str, written: Written | None = None) -> Follower:
     return follower
 
 
+def after(follower: Follower, audience: int, date: datetime) -> Page:
+    """An audience's rows after a date, as a page of a hundred."""
+    _, page = follower.page([audience], follower.places([audience], date), None, 100)
+    return page
+
+
 def test_what_is_stamped_and_not_yet_committed_lies_beyond_the_horizon(pool: Pool, database_url: str, run: Run) -> None:
     async def story() -> None:
         follower = await looking(database_url)
@@ -64,7 +71,8 @@ def test_what_is_stamped_and_not_yet_committed_lies_beyond_the_horizon(pool: Poo
             assert follower.newest([audience]) is None
         await follower.look()
         assert follower.newest([audience]) == date <= follower.horizon
-        assert [row.date_added for row in follower.after([audience], follower.floor, None, 10)] == [date]
+        shown = after(follower, audience, follower.floor)
+        assert (len(shown.objects), shown.first, shown.last) == (1, date, date)
 
     run(story())
 
@@ -176,7 +184,7 @@ def test_objects_that_are_too_much_together_are_never_in_memory(
         follower = await looking(database_url)
         audience, first = released(database_url, 3, 3000)
         await follower.look()
-        assert len(follower.after([audience], follower.floor, None, 10)) == 3
+        assert len(after(follower, audience, follower.floor).objects) == 3
         _, last = released(database_url, 4, 3000)
         await follower.look()
         assert follower._bytes == 0
@@ -184,7 +192,8 @@ def test_objects_that_are_too_much_together_are_never_in_memory(
         assert follower.put([audience]) == follower.seq
         _, newest = released(database_url, 1, 10_000)
         await follower.look()
-        assert [row.date_added for row in follower.after([audience], last, None, 10)] == [newest]
+        shown = after(follower, audience, last)
+        assert (len(shown.objects), shown.first) == (1, newest)
 
     run(story())
 
@@ -199,9 +208,9 @@ def test_large_rows_after_many_small_ones_stay_within_the_bound(
         for times, size in ((10, 1000), (5, 3900)):
             audience, date = released(database_url, times, size)
             await follower.look()
-        rows = follower.after([audience], follower.floor, None, 100)
-        assert 0 < sum(len(row.raw) for row in rows) == follower._bytes <= 20_000
-        assert rows[-1].date_added == date
+        shown = after(follower, audience, follower.floor)
+        assert 0 < sum(map(len, shown.objects)) == follower._bytes <= 20_000
+        assert shown.last == date
 
     run(story())
 
@@ -213,7 +222,7 @@ def test_of_very_many_ends_each_audience_is_read_once(
         follower = await looking(database_url)
         audience, _ = released(database_url, 50, 100)
         await follower.look()
-        assert len(follower.after([audience], follower.floor, None, 100)) == 50
+        assert len(after(follower, audience, follower.floor).objects) == 50
         monkeypatch.setattr(follower_module, "_IMPORT", 20)
         with psycopg.connect(database.conninfo(database_url), autocommit=True) as conn:
             conn.execute(END_ALL)
@@ -229,7 +238,7 @@ def test_of_very_many_ends_each_audience_is_read_once(
         assert max(fetched) < 5
         assert follower.ended([audience]) == follower.seq
         assert follower.newest([audience]) is None
-        assert follower.after([audience], follower.floor, None, 100) == []
+        assert after(follower, audience, follower.floor).objects == []
         assert follower._bytes == 0
 
     run(story())
@@ -256,8 +265,8 @@ def test_a_look_that_nobody_waits_for_any_more_ends_before_the_next_one(
                 await asyncio.sleep(0)
             owner.rollback()
         await second
-        assert len(follower.after([audience], follower.floor, None, 10)) == 1
-        assert follower._rows == 1
+        assert len(after(follower, audience, follower.floor).objects) == 1
+        assert len(follower._raws) == 1
         assert follower.is_fresh()
 
     run(story())

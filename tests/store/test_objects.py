@@ -433,7 +433,7 @@ def costs(postgres: str, template: dict[str, Person]) -> Iterator[dict[str, tupl
             fill(url, start, count)
             half = uvloop.run(middle(url))
             for title, query in QUERIES.items():
-                asked = dataclasses.replace(query, added_after=half) if title.endswith("middle") else query
+                asked = query._replace(added_after=half) if title.endswith("middle") else query
                 found.setdefault(title, []).append(uvloop.run(buffers(url, asked)))
         yield {title: (small, large) for title, (small, large) in found.items()}
 

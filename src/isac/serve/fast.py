@@ -21,7 +21,7 @@ from isac.errors import IsacError, NotFound, Unauthorized
 from isac.policy.actors import Actor, Fingerprint
 from isac.serve import access, certificates, queries, taxii, wire
 from isac.serve.access import Allowances, Site
-from isac.serve.pages import Answer, Increments, Stamp, answer, served
+from isac.serve.pages import Answer, Increment, Increments, Stamp, answer, served
 from isac.store.database import Away
 from isac.store.members import Collection
 from isac.store.objects import BEGINNING, MAX_BYTES, SPEC_VERSION, Page, Query
@@ -202,10 +202,10 @@ class Fast:
             nothing = _nothing(meaning.asking, newest or (after if after > BEGINNING else None))
             meaning.at, meaning.answer = follower.at, lambda: nothing
             return nothing
-        now = Stamp(follower.era, follower.put(meaning.audiences), follower.ended(meaning.audiences))
-        found = here.pages.find(meaning.shelf, meaning.query, now)
-        if found is None and after >= follower.floor:
-            found = self._recent(here, meaning, after, newest)
+        found = self._recent(here, meaning, after, newest) if after >= follower.floor else None
+        if found is None:
+            now = Stamp(follower.era, follower.put(meaning.audiences), follower.ended(meaning.audiences))
+            found = here.pages.find(meaning.shelf, meaning.query, now)
         if found is not None:
             meaning.at, meaning.answer = follower.at, weakref.ref(found)
         return found
@@ -220,25 +220,24 @@ class Fast:
             self._placed.clear()
         # Between two rows all cursors are one; the rest is what the page's `next` tells besides.
         rest = meaning.shelf.pk, query.types, query.limit, query.spec_versions
-        place = rest, here.follower.places(meaning.audiences, after)
+        places = here.follower.places(meaning.audiences, after)
+        place = rest, places
         placed = self._placed.get(place)
         if placed is not None:
             return placed
-        rows = here.follower.after(meaning.audiences, after, query.types, query.limit + 1)
-        if not rows:
+        rows, page = here.follower.page(meaning.audiences, places, query.types, query.limit)
+        if page.first is None or page.last is None:
             return _nothing(meaning.asking, min(after, newest))
-        raws = [row.raw for row in rows]
-        if max(map(len, raws)) > MAX_BYTES // query.limit:
-            return None
-        more = len(rows) > query.limit
-        shown = tuple(rows[: query.limit])
-        found = self._increments.find(shown, rest if more else None)
+        increment = Increment(here.follower.era, rows, rest if page.more else None)
+        found = self._increments.find(increment)
         if found is None:
-            page = Page(raws[: query.limit], shown[0].date_added, shown[-1].date_added, more)
-            dates = shown[0].date_added, shown[-1].date_added
-            response = wire.envelope(page, here.tokens.next(meaning.shelf.pk, query, page), dates)
+            token = here.tokens.next(meaning.shelf.pk, query, page)
+            response = wire.envelope(page, token, (page.first, page.last))
+            if len(response.body) > MAX_BYTES:
+                return None  # the page ends earlier
             found = answer(response.raw_headers, bytes(response.body), served=served(page))
-            self._increments.keep(shown, rest if more else None, found)
+            if not self._increments.keep(increment, found):
+                return found
         self._placed[place] = found
         return found
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from starlette.types import Scope, Send
 
 from isac.serve.connections import WHOLE_ANSWER
-from isac.store.follower import Follower, Recent
+from isac.store.follower import Follower
 from isac.store.members import Collection
 from isac.store.objects import Page, Query
 from isac.store.polls import Served
@@ -20,6 +20,10 @@ from isac.store.polls import Served
 MAX_BYTES = 32 * 1024 * 1024
 #: what an answer needs beside its body, and how many ids, types and versions a query may name that is kept with it
 _AROUND, _NAMES = 2048, 20
+
+
+#: increments that were asked for once are remembered so long, but not their answers
+_ASKED = 100
 
 
 class Stamp(NamedTuple):
@@ -134,6 +138,15 @@ class Pages:
             found[2].counted = False
 
 
+class Increment(NamedTuple):
+    """The newest rows, by the era and their numbers in the log."""
+
+    era: int
+    rows: tuple[int, ...]
+    #: all that the token of its `next` tells besides; None without one
+    next: object
+
+
 class Increments:
     """Answers by the newest rows that they hold: the same bytes for all members who have seen what came before.
 
@@ -141,20 +154,33 @@ class Increments:
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[object, ...], Answer] = OrderedDict()
+        self._kept: OrderedDict[Increment, Answer] = OrderedDict()
         self._bytes = 0
+        #: hashes of those that were asked for last, and not kept
+        self._asked: OrderedDict[int, None] = OrderedDict()
 
-    def find(self, rows: tuple[Recent, ...], next: object) -> Answer | None:
-        """The answer that holds exactly these rows; `next` is all that its token tells besides, None without one."""
-        return self._kept.get((rows, next))
+    def find(self, increment: Increment) -> Answer | None:
+        """The answer that holds exactly these rows."""
+        return self._kept.get(increment)
 
-    def keep(self, rows: tuple[Recent, ...], next: object, made: Answer) -> None:
-        """Keep an answer; the oldest go, for nobody asks for what was new a second ago."""
-        self._kept[rows, next] = made
+    def keep(self, increment: Increment, made: Answer) -> bool:
+        """Keep an answer that was asked for before; the oldest go, for nobody asks for what was new a second ago.
+
+        Of readers who each begin at another row nobody meets the other's answer, and to keep it would only cost.
+        """
+        number = hash(increment)
+        if number not in self._asked:
+            self._asked[number] = None
+            if len(self._asked) > _ASKED:
+                self._asked.popitem(last=False)
+            return False
+        del self._asked[number]
+        self._kept[increment] = made
         self._bytes += _bound(made)
         while self._bytes > MAX_BYTES // 4:
             _, gone = self._kept.popitem(last=False)
             self._bytes -= _bound(gone)
+        return True
 
 
 def _bound(made: Answer) -> int:

@@ -10,9 +10,8 @@ import urllib.parse
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import orjson
 
@@ -34,8 +33,7 @@ OF_OBJECTS = OF_OBJECT | {"match[id]", "match[type]"}
 OF_DELETE = frozenset({"match[version]", "match[spec_version]"})
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """The filters of one request; None is «not given»."""
 
     added_after: datetime | None = None
@@ -47,7 +45,7 @@ class Asked:
     versions: Versions | None = None
     spec_versions: tuple[str, ...] | None = None
     #: names of parameters that do not count here
-    ignored: tuple[str, ...] = field(default=(), compare=False)
+    ignored: tuple[str, ...] = ()
 
 
 class Ignored:
@@ -68,6 +66,7 @@ class Ignored:
 _MOST_IGNORED, _LONGEST_IGNORED = 20, 60
 
 _NOTHING = Asked()
+_PLAIN = {"added_after", "limit", "next"}
 
 
 def read(query: bytes, known: frozenset[str]) -> Asked:
@@ -77,7 +76,9 @@ def read(query: bytes, known: frozenset[str]) -> Asked:
     given: dict[str, str] = {}
     ignored: list[str] = []
     for pair in query.decode("latin-1").split("&"):
-        name, _, value = map(_unquoted, pair.partition("="))
+        name, _, value = pair.partition("=")
+        if "%" in pair or "+" in pair:
+            name, value = _unquoted(name), _unquoted(value)
         if name not in known:
             ignored.append(name[:_LONGEST_IGNORED])
             continue
@@ -86,21 +87,27 @@ def read(query: bytes, known: frozenset[str]) -> Asked:
         if not value.isprintable():
             raise BadRequest(f"{name} contains control characters.")
         given[name] = value
+    asked = Asked(
+        _instant(given["added_after"]) if "added_after" in given else None,
+        _limit(given["limit"]) if "limit" in given else None,
+        given.get("next"),
+        ignored=tuple(filter(None, ignored)),
+    )
+    if given.keys() <= _PLAIN:  # as nearly always
+        return asked
     versions = _values(given, "match[version]")
-    return Asked(
-        added_after=_instant(given["added_after"]) if "added_after" in given else None,
-        limit=_limit(given["limit"]) if "limit" in given else None,
-        next=given.get("next"),
+    return asked._replace(
         ids=_once(_values(given, "match[id]", str.lower)),
         types=_once(_values(given, "match[type]")),
         versions=_versions(versions) if versions else None,
         spec_versions=_once(_values(given, "match[spec_version]")),
-        ignored=tuple(filter(None, ignored)),
     )
 
 
 def _unquoted(text: str) -> str:
-    return urllib.parse.unquote(text.replace("+", " ")) if "%" in text or "+" in text else text
+    # Of a timestamp only its colons are quoted, and unquote takes its time.
+    plain = text.replace("+", " ").replace("%3A", ":")
+    return urllib.parse.unquote(plain) if "%" in plain else plain
 
 
 def _values(given: Mapping[str, str], name: str, form: Callable[[str], str] = str) -> tuple[str, ...] | None:
@@ -126,10 +133,14 @@ def _instant(text: str) -> datetime:
 
 def _limit(text: str) -> int:
     """Clamped, so that nothing turns thousands of digits into a number."""
-    if not re.fullmatch(r"0*[1-9][0-9]*", text, re.ASCII):
+    found = _WHOLE.fullmatch(text)
+    if not found:
         raise BadRequest("limit is not a whole number above 0.")
-    digits = text.lstrip("0")
+    digits = found[1]
     return MAX_LIMIT if len(digits) > len(str(MAX_LIMIT)) else min(int(digits), MAX_LIMIT)
+
+
+_WHOLE = re.compile(r"0*([1-9][0-9]*)", re.ASCII)
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -3,7 +3,6 @@
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import Annotated, TypeVar
 
 import orjson
@@ -229,7 +228,7 @@ def _record(request: Request, here: Site, asking: Actor, shelf: Collection, quer
 
 def _only(stix_id: str, query: Query) -> Query:
     """The query, of one object."""
-    return replace(query, ids=(stix_id,) if query.ids is None or stix_id in query.ids else ())
+    return query._replace(ids=(stix_id,) if query.ids is None or stix_id in query.ids else ())
 
 
 async def _readable(db: Connection, reference: str, anyone: Actor, here: Site) -> Collection:

@@ -9,7 +9,6 @@ import contextlib
 import itertools
 import logging
 import multiprocessing
-import operator
 import os
 import socket
 from bisect import bisect_left, bisect_right
@@ -22,6 +21,7 @@ from isac.errors import Surroundings
 from isac.store import database
 from isac.store.database import SCHEMA, Away, Connection
 from isac.store.facts import fetch
+from isac.store.objects import Page
 
 log = logging.getLogger(__name__)
 
@@ -42,30 +42,33 @@ _IMPORT = 1000
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
 
-@dataclass(slots=True, eq=False)
-class Recent:
-    """A live row of the log; there is one for each."""
-
-    seq: int
-    date_added: datetime
-    type: str
-    raw: bytes
-
-
-_SEQ = operator.attrgetter("seq")
-
-
 @dataclass(slots=True)
 class Shelf:
-    """One audience: its live rows in memory, ascending by date, and what was seen of it."""
+    """One audience: its live rows in memory, and what was seen of it.
 
+    In columns, ascending by number and so by date: a page compares hundreds of numbers, and fetches only what it shows.
+    """
+
+    seqs: list[int] = field(default_factory=list)
     dates: list[datetime] = field(default_factory=list)
-    rows: list[Recent] = field(default_factory=list)
+    types: list[str] = field(default_factory=list)
     #: date of its newest row in any view, None without one
     newest: datetime | None = None
     #: the log's entries that last added a row to it, and last took one from a view
     put: int = 0
     ended: int = 0
+
+    def wanted(self, place: int, types: Sequence[str] | None, most: int) -> list[int]:
+        """The numbers of its first `most` rows of these types from a place on."""
+        if types is None:
+            return self.seqs[place : place + most]
+        rows = zip(itertools.islice(self.seqs, place, None), itertools.islice(self.types, place, None), strict=True)
+        return list(itertools.islice((seq for seq, kind in rows if kind in types), most))
+
+    def date(self, seq: int) -> datetime | None:
+        """A row's date, if it is here."""
+        place = bisect_left(self.seqs, seq)
+        return self.dates[place] if place < len(self.seqs) and self.seqs[place] == seq else None
 
 
 _EMPTY = Shelf()
@@ -105,8 +108,9 @@ class Follower:
         self._common: asyncio.Future[None] | None = None
         self._looking = asyncio.Lock()
         self._shelves: dict[int, Shelf] = {}
-        #: of all shelves
-        self._rows = self._bytes = 0
+        #: the objects of all rows in memory by their numbers, and how long they are together
+        self._raws: dict[int, bytes] = {}
+        self._bytes = 0
         self._looked = float("-inf")
         self._clock = asyncio.get_running_loop().time
         #: a second, and the entries read in it
@@ -185,28 +189,37 @@ class Follower:
 
     def newest(self, audiences: Iterable[int]) -> datetime | None:
         """date_added of their newest row in any view."""
-        dates = (self._shelves.get(audience, _EMPTY).newest for audience in audiences)
-        return max((date for date in dates if date), default=None)
+        newest = None
+        for audience in audiences:
+            date = self._shelves.get(audience, _EMPTY).newest
+            if date is not None and (newest is None or date > newest):
+                newest = date
+        return newest
 
     def places(self, audiences: Iterable[int], date: datetime) -> tuple[int, ...]:
         """Where in memory the rows of each audience begin that came after a date."""
-        return tuple(bisect_right(self._shelves.get(audience, _EMPTY).dates, date) for audience in audiences)
+        return tuple([bisect_right(self._shelves.get(audience, _EMPTY).dates, date) for audience in audiences])
 
-    def after(self, audiences: Iterable[int], date: datetime, types: Sequence[str] | None, most: int) -> list[Recent]:
-        """Their first `most` live rows after a date that is not before `floor`, ascending by date_added."""
-        found: list[Recent] = []
-        for audience in audiences:
-            shelf = self._shelves.get(audience, _EMPTY)
-            place = bisect_right(shelf.dates, date)
-            if types is None:
-                found += shelf.rows[place : place + most]
-            else:
-                rows = map(shelf.rows.__getitem__, range(place, len(shelf.rows)))
-                found += itertools.islice((row for row in rows if row.type in types), most)
-        # Each audience's are in order already; numbers are compared much faster than dates, and have the same order.
-        found.sort(key=_SEQ)
-        del found[most:]
-        return found
+    def page(
+        self, audiences: Iterable[int], places: Iterable[int], types: Sequence[str] | None, limit: int
+    ) -> tuple[tuple[int, ...], Page]:
+        """Their first `limit` live rows from these places on, ascending by date_added, and the numbers of these rows.
+
+        It is what the log has if the places were found for a date that is not before `floor`.
+        """
+        shelves = [self._shelves.get(audience, _EMPTY) for audience in audiences]
+        seqs: list[int] = []
+        for shelf, place in zip(shelves, places, strict=True):
+            seqs += shelf.wanted(place, types, limit + 1)
+        # Each audience's are in order already, so this only merges.
+        seqs.sort()
+        more = len(seqs) > limit
+        del seqs[limit:]
+        if not seqs:
+            return (), Page([], None, None, False)
+        ends = seqs[0], seqs[-1]
+        dates = [date for shelf in shelves for seq in ends if (date := shelf.date(seq))]
+        return tuple(seqs), Page(list(map(self._raws.__getitem__, seqs)), min(dates), max(dates), more)
 
     # ---------------------------------------------------------------------------------------------------------- looks
 
@@ -252,7 +265,8 @@ class Follower:
             self._written.went_back(seq)
         self.era += 1
         self.horizon = self.floor = date
-        self._rows = self._bytes = 0
+        self._raws.clear()
+        self._bytes = 0
         self._shelves = {audience: Shelf(newest=latest) for audience, latest in newest}
 
     async def _read(self, conn: Connection, seen: int, seq: int, date: datetime) -> None:
@@ -279,7 +293,7 @@ class Follower:
             self._keep(*row)
         for audience, latest in newest:
             self._shelf(audience).newest = latest
-        while self._rows > MAX_ROWS or self._bytes > MAX_BYTES:
+        while len(self._raws) > MAX_ROWS or self._bytes > MAX_BYTES:
             dates = sorted(each for shelf in self._shelves.values() for each in shelf.dates)
             self._forget(dates[len(dates) // 2])
 
@@ -304,19 +318,18 @@ class Follower:
         if not shut:
             shelf.newest = date
         if live:
+            shelf.seqs.append(seq)
             shelf.dates.append(date)
-            shelf.rows.append(Recent(seq, date, kind, raw))
-            self._rows += 1
+            shelf.types.append(kind)
+            self._raws[seq] = raw
             self._bytes += len(raw)
 
     def _drop(self, seq: int, audience: int) -> None:
         """Drop a row, if it is here."""
         shelf = self._shelf(audience)
-        place = bisect_left(shelf.rows, seq, key=_SEQ)
-        if place < len(shelf.rows) and shelf.rows[place].seq == seq:
-            self._rows -= 1
-            self._bytes -= len(shelf.rows[place].raw)
-            del shelf.dates[place], shelf.rows[place]
+        place = bisect_left(shelf.seqs, seq)
+        if place < len(shelf.seqs) and shelf.seqs[place] == seq:
+            self._remove(shelf, place, place + 1)
 
     def _shelf(self, audience: int) -> Shelf:
         return self._shelves.setdefault(audience, Shelf())
@@ -328,10 +341,12 @@ class Follower:
         """Drop the rows up to this date."""
         self.floor = max(self.floor, until)
         for shelf in self._shelves.values():
-            gone = bisect_right(shelf.dates, self.floor)
-            self._rows -= gone
-            self._bytes -= sum(len(row.raw) for row in shelf.rows[:gone])
-            del shelf.dates[:gone], shelf.rows[:gone]
+            self._remove(shelf, 0, bisect_right(shelf.dates, self.floor))
+
+    def _remove(self, shelf: Shelf, first: int, behind: int) -> None:
+        """Remove the rows in these places."""
+        self._bytes -= sum(len(self._raws.pop(seq)) for seq in shelf.seqs[first:behind])
+        del shelf.seqs[first:behind], shelf.dates[first:behind], shelf.types[first:behind]
 
     # ------------------------------------------------------------------------------------------------------ following
 

@@ -8,9 +8,9 @@ are not shut. psycopg itself, binary: SQLAlchemy would cost a millisecond a page
 import functools
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from isac.errors import Forbidden, NotFound
 from isac.policy.actors import Actor, administers
@@ -30,8 +30,7 @@ BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 MAX_BYTES = 16 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Versions:
+class Versions(NamedTuple):
     """match[version] (TAXII 2.1 §3.4.1): a union of what is named."""
 
     last: bool = True
@@ -45,8 +44,7 @@ class Versions:
         return self.last and not (self.first or self.all or self.instants)
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """The filters of one request. None is «any»."""
 
     limit: int
@@ -56,7 +54,7 @@ class Query:
     #: in lower case
     ids: tuple[str, ...] | None = None
     types: tuple[str, ...] | None = None
-    versions: Versions = field(default_factory=Versions)
+    versions: Versions = Versions()
     spec_versions: tuple[str, ...] | None = None
 
     @property

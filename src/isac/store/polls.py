@@ -6,11 +6,9 @@ end is missing, whoever asked after the last mark may have had something that st
 
 import asyncio
 import contextlib
-import functools
 import logging
 import struct
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -41,8 +39,7 @@ class Served(NamedTuple):
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Poll:
+class _Poll(NamedTuple):
     at: datetime
     key: int
     collection: int
@@ -134,13 +131,14 @@ _FIXED = struct.Struct("!h iq iq ii ii iq iq ii")
 _YEAR_2000, _MICROSECOND = datetime(2000, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
-@functools.lru_cache(maxsize=256)  # members ask for the same rows
 def _microseconds(instant: datetime) -> int:
     return (instant - _YEAR_2000) // _MICROSECOND
 
 
 def _filters(query: Query) -> bytes | None:
     """The filters but for the cursor, as JSON; None where there were none."""
+    if query.versions.only_last and query.ids is query.types is query.spec_versions is None:
+        return None  # as nearly always
     named = {"id": query.ids, "type": query.types, "spec_version": query.spec_versions}
     given: dict[str, object] = {name: values for name, values in named.items() if values is not None}
     wanted = query.versions
