@@ -108,7 +108,7 @@ def revoked(database_url: str, people: dict[str, Person]) -> Person:
     return people["franklin_admin"]
 
 
-@pytest.mark.taxii("T-3", "T-4", "T-10")
+@pytest.mark.taxii("T-3", "T-4", "T-6", "T-10")
 def test_without_a_key_that_stands_there_is_only_401(there: There, people: dict[str, Person], revoked: Person) -> None:
     member = people["franklin"]
     before = there.everything(member)

@@ -22,7 +22,6 @@ WHY = {
     "client": "binds clients only",
     "elsewhere": "another layer's",
     "moot": "nothing here that it could be about",
-    "not done": "not done",
 }
 
 
@@ -35,6 +34,8 @@ class Row:
     does: str
     #: what of it is not done
     lacks: str = ""
+    #: of a permission that we do not use: why
+    unused: str = ""
     #: a key of WHY, where no test can hold it
     why: str = ""
 
@@ -75,6 +76,8 @@ def complaints(known: list[Row], held: Mapping[str, list[str]]) -> Iterator[str]
             yield f"{row.number} says no level or nothing"
         if row.why and row.why not in WHY:
             yield f"{row.number} has an unknown reason: {row.why}"
+        if row.unused and "Y" not in row.level.split():
+            yield f"{row.number} is no permission that could be left unused"
         if row.number not in held and not row.why:
             yield f"{row.number} has no test and no reason"
         if row.number in held and row.why:
@@ -102,6 +105,7 @@ def table(known: list[Row], held: Mapping[str, list[str]]) -> str:
         for row in known:
             if row.number.startswith(f"{series}-"):
                 lacks = f" **Not done:** {row.lacks}" if row.lacks else ""
+                lacks += f" **Not used:** {row.unused}" if row.unused else ""
                 by = "<br>".join(f"`{test}`" for test in held.get(row.number, [])) or WHY.get(row.why, "")
                 parts.append(f"| {row.number} | {row.level} | {row.does}{lacks} | {by} |\n")
     return "".join(parts)
@@ -109,8 +113,10 @@ def table(known: list[Row], held: Mapping[str, list[str]]) -> str:
 
 def _counts(known: list[Row]) -> str:
     tested, partly = sum(not row.why for row in known), sum(bool(row.lacks) for row in known)
+    unused = sum(bool(row.unused) for row in known)
     reasons = "".join(f"| {said} | {sum(row.why == why for row in known)} |\n" for why, said in WHY.items())
     held = f"| held by tests | {tested} |\n| of these lack a part | {partly} |\n"
+    held += f"| of these are permissions that we do not use | {unused} |\n"
     return f"| rows | {len(known)} |\n|---|---|\n{held}{reasons}"
 
 

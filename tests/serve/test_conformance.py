@@ -37,6 +37,7 @@ def test_the_table_is_as_the_tests_and_the_statements_say() -> None:
         (Row("T-1", "M", "x", why="later"), {}, "T-1 has an unknown reason: later"),
         (Row("T-1", "M", ""), {"T-1": ["t"]}, "T-1 says no level or nothing"),
         (Row("T-1", "must", "x"), {"T-1": ["t"]}, "T-1 says no level or nothing"),
+        (Row("T-1", "M", "x", unused="x"), {"T-1": ["t"]}, "T-1 is no permission that could be left unused"),
         (Row("T-1", "M", "x"), {"T-1": ["t"], "T-92": ["t"]}, "t names an unknown row: T-92"),
         (Row("T-1", "M", "x"), {"T-1": ["t"]}, "T-2 has no row"),
     ],
