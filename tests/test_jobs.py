@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,6 +18,7 @@ import pytest
 
 from isac import child, jobs, times
 from isac.errors import Surroundings
+from isac.ingest import intake
 from isac.ingest.feeds import Feed
 from isac.ingest.fetching import Outbound
 from isac.ingest.health import alarms, spoken
@@ -316,6 +318,26 @@ def test_what_is_over_ends(at: jobs.Work, run: Callable[..., Any], database_url:
         assert await names() == {"192.0.2.7"}
 
     run(go())
+
+
+def test_what_was_held_until_its_time_is_taken_in(at: jobs.Work, run: Callable[..., Any], database_url: str) -> None:
+    soon = times.taxii(times.now() + timedelta(minutes=2))
+    head = f'{{"type":"tool","spec_version":"2.1","id":"tool--{uuid.uuid4()}","name":"a name"'
+    piece = f'{head},"created":"{soon}","modified":"{soon}"}}'.encode()
+
+    async def go() -> None:
+        async with at.pool.connection() as conn:
+            asking, us = await members.source(conn, None), (await members.shelf(conn, "us")).own
+        await intake.take_in(at.pool, intake.Submission([piece], us, "a test"), asking)
+        app = jobs.jobs(database_url, at)
+        await app.tasks["later"](timestamp=0)
+        assert rows(database_url, "SELECT accepted, held FROM submissions WHERE source = 'a test'") == [(0, 1)]
+        rows(database_url, "UPDATE held SET until = now()")
+        await app.tasks["later"](timestamp=0)
+
+    run(go())
+    assert rows(database_url, "SELECT accepted, held FROM submissions WHERE source = 'a test'") == [(1, 0)]
+    assert rows(database_url, "SELECT raw FROM log WHERE type = 'tool'") == [(piece,)]
 
 
 NOW = times.now()

@@ -17,7 +17,7 @@ from procrastinate.jobs import Job, Status
 
 from isac import times
 from isac.errors import Surroundings
-from isac.ingest import feeds, sources
+from isac.ingest import feeds, later, sources
 from isac.ingest.feeds import Feed
 from isac.ingest.sources import Around
 from isac.store import archive, database, log, runs
@@ -133,6 +133,11 @@ def jobs(url: str, at: Work) -> procrastinate.App:
     @app.task(name="expire", queueing_lock="expire")
     async def expire(timestamp: int) -> None:
         await _expire(at.pool)
+
+    @app.periodic(cron=_MINUTELY)
+    @app.task(name="later", lock="later", queueing_lock="later")
+    async def take_due(timestamp: int) -> None:
+        await later.take_due(at.pool, times.now(), _ACTOR)
 
     @app.periodic(cron=_NIGHTLY)
     @app.task(name="prune", queueing_lock="prune")

@@ -58,6 +58,11 @@ def from_nanoseconds(nanoseconds: int) -> datetime:
     return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
 
 
+def not_before(nanoseconds: int) -> datetime:
+    """The first instant that is not before so many nanoseconds after 1970."""
+    return from_nanoseconds(nanoseconds + 999)
+
+
 def nanoseconds(instant: datetime) -> int:
     """Nanoseconds since 1970."""
     return (instant - _EPOCH) // timedelta(microseconds=1) * 1000

@@ -22,7 +22,7 @@ from isac.policy.actors import Actor, Audience, Role
 from isac.policy.admit import Admission, Arrival, Move, Poster
 from isac.policy.screen import Survey, default_tlp
 from isac.stix.markings import TLP
-from isac.store import audit, facts, log, submissions
+from isac.store import audit, facts, log, members, submissions
 from isac.store.database import Connection, Pool
 from isac.store.submissions import LINES, Counts, Holding
 
@@ -163,6 +163,11 @@ async def poster_of(conn: Connection, asking: Actor, *, free: bool) -> Poster:
         organizations.add(organization)
     source = await facts.is_source(conn, asking.organization)
     return Poster(asking, frozenset(producers), frozenset(organizations), source=source, free=free)
+
+
+async def handed_by(conn: Connection, key_id: str, organization: str, *, by_key: bool) -> Actor:
+    """Who handed something in, with today's rights. Raises NotFound for a key that is revoked."""
+    return await (members.keyholder(conn, key_id) if by_key else members.source(conn, organization))
 
 
 _MARKING = re.compile(r"marking-definition--[0-9a-f-]{36}")

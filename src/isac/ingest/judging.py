@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
@@ -103,7 +103,9 @@ class Judge:
             return
         verdict = None if self.free else screen(seen, self.known, self.instant, sample=self.sample)
         if verdict is None:
-            chunk.add(self._arrival(seen))
+            # In the sandbox an id belongs to its collection, whatever creator the object names: the four are strangers.
+            creator = f"{self.identity} {self.audience}" if self.free else seen.created_by
+            chunk.add(arrival(seen, creator or self.identity, tlp_of(seen, self.known, self.default)))
             return
         first = chunk.batches[0]
         first.count += 1
@@ -111,27 +113,11 @@ class Judge:
             first.refusals.append(line(seen.id, seen.version, verdict.reason, self.now))
             first.classified |= verdict.classified
         else:
-            first.holdings.append(holding(seen.id, seen.version, seen.type, seen.raw, verdict.rule, verdict.reason))
-
-    def _arrival(self, seen: Object) -> Arrival:
-        creator = seen.created_by
-        if self.free:
-            # In the sandbox an id belongs to its collection, whatever creator the object names: the four are strangers.
-            creator = f"{self.identity} {self.audience}"
-        # By place, which takes half the time; in the order of Arrival.
-        return Arrival(
-            seen.id,
-            seen.type,
-            creator or self.identity,
-            seen.created_by is None,
-            seen.modified,
-            seen.created,
-            seen.version,
-            tlp_of(seen, self.known, self.default),
-            seen.revoked,
-            seen.valid_until,
-            seen.raw,
-        )
+            held = holding(seen.id, seen.version, seen.type, seen.raw, verdict.rule, verdict.reason)
+            if verdict.until is not None:
+                # What its company says of it is known now alone.
+                held = replace(held, until=times.not_before(verdict.until), tlp=tlp_of(seen, self.known, self.default))
+            first.holdings.append(held)
 
     def _refuse(self, batch: Batch, piece: bytes, reason: str) -> None:
         batch.count += 1
@@ -145,6 +131,24 @@ class Judge:
                 self.now,
             )
         )
+
+
+def arrival(seen: Object, producer: str, tlp: TLP) -> Arrival:
+    """An accepted object on its way in."""
+    # By place, which takes half the time; in the order of Arrival.
+    return Arrival(
+        seen.id,
+        seen.type,
+        producer,
+        seen.created_by is None,
+        seen.modified,
+        seen.created,
+        seen.version,
+        tlp,
+        seen.revoked,
+        seen.valid_until,
+        seen.raw,
+    )
 
 
 def holding(stix_id: str, version: str | None, kind: str, raw: bytes, rule: str, reason: str) -> Holding:

@@ -10,6 +10,7 @@ from isac.errors import Invalid, NotFound
 from isac.ingest.feeds import Feed
 from isac.ingest.fetching import MAX_BYTES
 from isac.ingest.files import Payload, Reading, documents, ingest, unpacked
+from isac.ingest.intake import handed_by
 from isac.policy.actors import Actor
 from isac.store import archive, members, submissions
 from isac.store.database import Connection, Pool
@@ -59,9 +60,7 @@ def _document(kept: Kept, file: bytes) -> Payload:
 
 
 async def _actor(conn: Connection, handed: Handed) -> Actor:
-    if handed.by_key:
-        try:
-            return await members.keyholder(conn, handed.actor)
-        except NotFound as error:
-            raise Invalid("The key that handed it in is revoked; hand it in again with another one.") from error
-    return await members.source(conn, handed.organization)
+    try:
+        return await handed_by(conn, handed.actor, handed.organization, by_key=handed.by_key)
+    except NotFound as error:
+        raise Invalid("The key that handed it in is revoked; hand it in again with another one.") from error

@@ -29,6 +29,8 @@ class Hold:
 
     rule: str
     reason: str
+    #: where it waits for nothing but this instant, in nanoseconds since 1970
+    until: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,5 +158,5 @@ def screen(seen: Object, known: Survey, now: int, *, sample: bool) -> Hold | Ref
     if seen.type == "marking-definition" and not known.understood.get(seen.id, markings.understood(seen.body)):
         return Hold("marking", "Its restrictions are not understood here.")
     if latest > now:
-        return Hold("future", "created or modified lies in the future; it is held until then.")
+        return Hold("future", "created or modified lies in the future; it is held until then.", latest)
     return None

@@ -347,9 +347,13 @@ held = Table(
     _must("reason", Text),
     _must("held_at", _WHEN),
     _must("raw", LargeBinary),
+    # of what is held for nothing but its time: when that has come, and its TLP, on which its company had a say
+    Column("until", _WHEN),
+    Column("tlp", SmallInteger),
     UniqueConstraint("audience", "digest"),
     # a list that is handed in again asks for each of its values
     Index("held_tlp", "stix_id", postgresql_where=text("rule = 'tlp'")),
+    Index("held_until", "until", postgresql_where=text("until IS NOT NULL")),
 )
 
 pendings = Table(
