@@ -82,10 +82,12 @@ class Written:
 
     def __init__(self) -> None:
         self._seq = multiprocessing.get_context("spawn").Value("q", -1)
+        # Each request reads it several times.
+        self._shared = self._seq.get_obj()
 
     @property
     def seq(self) -> int:
-        return int(self._seq.get_obj().value)
+        return int(self._shared.value)
 
     def note(self, seq: int) -> None:
         with self._seq.get_lock():
