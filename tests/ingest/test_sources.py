@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import psycopg
 import pytest
+from pydantic import ValidationError
 from tests.ingest.web import Asked, Source, says, source
 
 from isac import times
@@ -305,11 +306,14 @@ def test_a_folder_gives_each_file_once(desk: Desk) -> None:
     assert desk.names() == {"one.example", "two.example", "three.example"}
 
 
-@pytest.mark.parametrize("path", ["../secret", "/etc/hostname", "link"])
-def test_a_path_does_not_lead_out_of_its_folder(desk: Desk, path: str, tmp_path: Path) -> None:
+def test_a_path_does_not_lead_out_of_its_folder(desk: Desk, tmp_path: Path) -> None:
+    """What is plainly elsewhere no definition names; a link shows it when it is read."""
+    for path in ("../secret", "/etc/hostname"):
+        with pytest.raises(ValidationError):
+            Feed(name="a-list", path=path, format="text", **TERMS)
     (tmp_path.parent / "secret").write_text("secret.example")
     (desk.around.folder / "link").symlink_to(tmp_path.parent / "secret")
-    brought, _ = desk.read(Feed(name="a-list", path=path, format="text", **TERMS))
+    brought, _ = desk.read(Feed(name="a-list", path="link", format="text", **TERMS))
     assert "leads out of" in brought.problem
 
 

@@ -22,7 +22,7 @@ import orjson
 from isac import times
 from isac.errors import Invalid, Unreachable
 from isac.formats.found import one_line
-from isac.ingest.fetching import MAX_BYTES, Fetched, Fetcher, Validators
+from isac.ingest.fetching import MAX_BYTES, Fetched, Fetcher, Validators, shown
 from isac.ingest.files import unpacked
 
 Place = dict[str, Any]
@@ -145,7 +145,7 @@ def _mark(content: bytes) -> str:
 async def _file(fetcher: Fetcher, url: str, headers: Mapping[str, str], place: Place) -> AsyncIterator[Document]:
     got = await fetcher.get(url, headers=headers, known=_known(place))
     if got is not None and _mark(got.content) != place.get("sha256"):
-        yield Document(url, got.content, _place(got), got.media_type, only=True)
+        yield Document(shown(url), got.content, _place(got), got.media_type, only=True)
 
 
 def _known(place: Mapping[str, Any]) -> Validators:
@@ -267,7 +267,7 @@ async def _collection(fetcher: Fetcher, url: str, headers: Mapping[str, str], pl
     asked: set[tuple[str | None, str | None]] = set()
     while True:
         if (after, token) in asked:
-            raise Unreachable(f"{url} sends the same page again and again; its operator should know.")
+            raise Unreachable(f"{shown(url)} sends the same page again and again; its operator should know.")
         asked.add((after, token))
         query = f"&added_after={quote(after)}" if after else ""
         query += f"&next={quote(token, safe='')}" if token else ""
@@ -278,15 +278,15 @@ async def _collection(fetcher: Fetcher, url: str, headers: Mapping[str, str], pl
         more, token = bool(envelope.get("more")), envelope.get("next")
         last, mark = got.headers.get("x-taxii-date-added-last"), _mark(got.content)
         if mark == before and more:
-            raise Unreachable(f"{url} sends the same page again and again; its operator should know.")
+            raise Unreachable(f"{shown(url)} sends the same page again and again; its operator should know.")
         if envelope.get("objects") and mark != before:
             goes_on = _before(last, more) if last else began if not more else after
             there = {"page": mark} if not more else {}
             after_it = there | ({"added_after": goes_on} if goes_on else {})
-            document = Document(url, got.content, after_it, got.media_type)
+            document = Document(shown(url), got.content, after_it, got.media_type)
             yield document
             if document.failed:
-                raise Unreachable(f"{url}: a page could not be taken in; the next run begins with it.")
+                raise Unreachable(f"{shown(url)}: a page could not be taken in; the next run begins with it.")
         before = mark
         if not more:
             return
@@ -306,7 +306,7 @@ def _envelope(url: str, content: bytes) -> dict[str, Any]:
     try:
         envelope = orjson.loads(unpacked(content, MAX_BYTES))
     except orjson.JSONDecodeError as error:
-        raise Unreachable(f"{url} does not answer as a TAXII 2.1 collection: {error}.") from error
+        raise Unreachable(f"{shown(url)} does not answer as a TAXII 2.1 collection: {error}.") from error
     if not isinstance(envelope, dict) or not isinstance(envelope.get("objects", []), list):
-        raise Unreachable(f"{url} does not answer as a TAXII 2.1 collection: there is no list of objects.")
+        raise Unreachable(f"{shown(url)} does not answer as a TAXII 2.1 collection: there is no list of objects.")
     return envelope
