@@ -222,7 +222,9 @@ def _print(table: Table, defined: "Sequence[Feed]", broken: Sequence[str]) -> No
 @feeds_app.command("run")
 def run_feed(
     name: Annotated[str, typer.Argument(help="The feed's name, or its TOML file.")],
-    anyway: Annotated[bool, typer.Option("--anyway", help="Take it in though it looks unusual.")] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Take it in though it looks unusual, and ask for what failed before.")
+    ] = False,
 ) -> None:
     """Read a feed now, whether it is due or not. Exit code 1 if something is wrong with it.
 
