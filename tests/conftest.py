@@ -192,9 +192,15 @@ class serving:
         certificate_header: bytes = b"",
         proxies: str = "127.0.0.1",
         feeds: Path | None = None,
+        samples: bool = False,
     ) -> None:
         self.app = create_app(
-            database_url=database_url, free=free, limited=limited, max_content_length=max_content_length, feeds=feeds
+            database_url=database_url,
+            free=free,
+            samples=samples,
+            limited=limited,
+            max_content_length=max_content_length,
+            feeds=feeds,
         )
         self._scheme = "https" if own else "http"
         config = uvicorn.Config(

@@ -41,6 +41,7 @@ def create_app(
     max_content_length: int = MAX_CONTENT_LENGTH,
     public: bool = False,
     free: bool = False,
+    samples: bool = False,
     limited: bool = True,
     written: Written | None = None,
     feeds: Path | None = None,
@@ -49,6 +50,7 @@ def create_app(
 
     It refuses to start while a route does not say who may call it, or the database does not answer. `public` opens
     the public collection to whoever has no key; `free` is the sandbox's: everything well-formed is released at once.
+    `samples`: submissions may say that they are made up, so that documentation addresses are taken.
     `limited`: whoever asks too often is told so. `written` is what the workers of one server share. Of the
     feeds that are defined in `feeds` /metrics tells how they are.
     """
@@ -76,6 +78,7 @@ def create_app(
                 max_content_length=max_content_length,
                 visitor=visitor,
                 free=free,
+                samples=samples,
                 feeds=feeds,
             )
             async with follower.following(), polls.recording():

@@ -72,6 +72,12 @@ class Settings:
     # How long payloads are kept as they came; 0: for ever, as a legal hold asks.
     archive_days: int = _whole(400, 0, 36_500)
 
+    # Empty: none; only `isac submit` has one. Never shown.
+    key: str = dataclasses.field(default="", repr=False)
+
+    # Empty: the key stands in the variable itself.
+    key_file: str = ""
+
     # May whoever has no key read the public collection? An operator has to want that.
     public_collection: bool = False
 

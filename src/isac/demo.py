@@ -83,7 +83,11 @@ def _serve(
             counts = uvloop.run(_furnish(url, home, progress))
         keys = _saved(home / _KEYS)
         server.run(
-            listening, url, max_content_length=max_content_length, ready=lambda: _print(out, address, keys, counts)
+            listening,
+            url,
+            max_content_length=max_content_length,
+            samples=True,
+            ready=lambda: _print(out, address, keys, counts),
         )
 
 

@@ -48,6 +48,7 @@ def run(env: Path, *, port: int, workers: int, max_content_length: int) -> None:
             workers=workers,
             max_content_length=max_content_length,
             free=True,
+            samples=True,
             ready=lambda: _write(env, variables),
         )
 

@@ -187,6 +187,7 @@ def run(
     max_content_length: int,
     public: bool = False,
     free: bool = False,
+    samples: bool = False,
     own: Certificate | None = None,
     proxies: str = "127.0.0.1",
     client_header: bytes = b"",
@@ -195,9 +196,9 @@ def run(
 ) -> None:
     """Serve until SIGINT or SIGTERM; `ready` is called once the server answers.
 
-    `public` opens the public collection to whoever has no key, `free` is the sandbox's road. What `proxies` say of
-    their clients' addresses is believed, and of their certificates in `client_header` (lower case). `feeds` are defined
-    in that folder.
+    `public` opens the public collection to whoever has no key, `free` is the sandbox's road, `samples` lets submissions
+    say that they are made up. What `proxies` say of their clients' addresses is believed, and of their certificates in
+    `client_header` (lower case). `feeds` are defined in that folder.
     """
     _open_files()
     application = functools.partial(
@@ -206,6 +207,7 @@ def run(
         max_content_length=max_content_length,
         public=public,
         free=free,
+        samples=samples,
         written=Written(),
         feeds=feeds,
     )

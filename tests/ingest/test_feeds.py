@@ -13,7 +13,7 @@ import stix2
 from tests.corpus import documents, needs_corpus
 
 from isac.errors import Invalid
-from isac.formats.found import Found, Unreadable
+from isac.formats.found import FIELDS, Found, Unreadable
 from isac.ingest.feeds import Feed, load, load_all, load_good, schema
 from isac.package_data import package_data
 from isac.stix.markings import MARKINGS, TLP
@@ -56,8 +56,8 @@ def test_what_a_definition_leaves_out_is_careful(tmp_path: Path) -> None:
         ({"name": None}, "name: is missing"),
         ({"license": None}, "license: is missing"),
         ({"license": ""}, "license:"),
-        ({"name": "A List"}, "name: 'A List' does not look as it should"),
-        ({"colour": "red"}, "colour: there is no such key; the keys are name, "),
+        ({"name": "A List"}, 'name: "A List" does not fit'),
+        ({"colour": "red"}, "colour: there is no such key; "),
         ({"format": "xml"}, "format:"),
         ({"path": None}, "either `url` or `path`"),
         ({"url": "https://lists.example/a"}, "either `url` or `path`"),
@@ -68,7 +68,7 @@ def test_what_a_definition_leaves_out_is_careful(tmp_path: Path) -> None:
         ({"format": "json", "columns": {"name": "x"}}, "`columns.value` is missing"),
         (
             {"format": "csv", "columns": {"vlaue": "x"}},
-            "columns: there is no field 'vlaue'; the fields are value, kind",
+            "columns: there is no field 'vlaue'; perhaps «value» is meant; the fields are value, kind",
         ),
         ({"format": "csv", "columns": {"value": 3}}, "columns.value"),
         ({"columns": {"value": "x"}}, "`columns` is for csv and json"),
@@ -82,18 +82,18 @@ def test_what_a_definition_leaves_out_is_careful(tmp_path: Path) -> None:
         ({"format": "taxii"}, "needs the `url` of a collection"),
         ({"format": "stix", "current": True}, "are for lists"),
         ({"format": "misp", "confidence": 50}, "MISP says that itself"),
-        ({"every": "often"}, "every: 'often' is no time span; write 15m, 6h or 30d"),
+        ({"every": "often"}, 'every: "often" is no time span; write text such as'),
         ({"rhythm": 3600}, "rhythm: 3600 is no time span"),
         ({"validity": {"filename": "30d"}}, "validity: 'filename' is no kind"),
-        ({"validity": {"url": "for ever"}}, "validity: 'for ever' is no time span"),
+        ({"validity": {"url": "for ever"}}, 'validity: "for ever" is no time span'),
         ({"confidence": 101}, "confidence:"),
         ({"auth_header": "X Key"}, "auth_header:"),
         ({"tlp": "purple"}, "tlp: «purple» is no TLP"),
         ({"tlp": 3}, "tlp: write it as text"),
         ({"tlp": "amber+strict"}, "needs recipients by name"),
         ({"tlp": "red"}, "needs recipients by name"),
-        ({"audience": "ohio"}, "audience: 'ohio'"),
-        ({"audience": "us-OH"}, "audience: 'us-OH'"),
+        ({"audience": "ohio"}, 'audience: "ohio"'),
+        ({"audience": "us-OH"}, 'audience: "us-OH"'),
         ({"audience": "public"}, "`audience` public needs `tlp` clear"),
         ({"auth_env": "my key"}, "auth_env:"),
         ({"redistribute": "perhaps"}, "redistribute:"),
@@ -264,6 +264,25 @@ def test_nothing_is_fetched_or_given_on_before_somebody_has_read_its_terms() -> 
         text = (FEEDS / f"{feed.name}.toml").read_text(encoding="utf-8")
         assert "# Terms: " in text
         assert "# every = " in text
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_the_docs_tell_where_each_is_and_what_to_confirm(name: str) -> None:
+    text = (package_data("feeds").parent / "docs" / "feeds.md").read_text(encoding="utf-8")
+    (row,) = (line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+    _, _, brings, address, terms, confirm, _ = (cell.strip() for cell in row.split("|"))
+    feed = READY[name]
+    assert (address, terms.rpartition(" ")[2]) == (feed.url, feed.license)
+    assert brings
+    assert confirm.endswith(".")
+    if feed.auth_env:
+        assert feed.auth_env in confirm or "As for `malwarebazaar`" in confirm
+
+
+def test_the_docs_name_each_field_of_a_table() -> None:
+    text = (package_data("feeds").parent / "docs" / "feeds.md").read_text(encoding="utf-8")
+    for field, meaning in FIELDS.items():
+        assert f"| `{field}` | {meaning} |" in text
 
 
 @pytest.mark.parametrize("name", TRIED)

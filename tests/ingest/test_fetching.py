@@ -396,6 +396,32 @@ async def test_a_redirect_leads_nowhere_but_to_http(target: str) -> None:
             await fetcher.get(server.address)
 
 
+@pytest.mark.parametrize("status", ["302 Found", "308 Permanent Redirect"])
+async def test_a_password_in_a_redirect_is_neither_sent_nor_shown(status: str) -> None:
+    async def answer(asked: Asked, out: asyncio.StreamWriter) -> None:
+        there = server.address.replace("//", "//somebody:hunter2@") + "/there?key=hunter2"
+        out.write(says(status, Location=there) if asked.path == "/" else says("200 OK", b"x\n"))
+
+    async with source(answer) as server, Fetcher(HERE) as fetcher:
+        with pytest.raises(Unreachable, match="with somebody's name or password, which is not sent") as error:
+            await fetcher.get(server.address)
+    assert [asked.path for asked in server.asked] == ["/"]
+    assert "hunter2" not in "".join(traceback.format_exception(error.value))
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("https://lists.example/a?key=x", "https://lists.example/a"),
+        ("https://me:x@lists.example/a#x", "https://lists.example/a"),
+        ("https://me@lists.example", "https://lists.example"),
+        ("https://lists.example/a@b", "https://lists.example/a@b"),
+    ],
+)
+def test_an_address_is_shown_without_what_lets_in(url: str, words: str) -> None:
+    assert fetching.shown(url) == words
+
+
 async def test_a_circle_of_redirects_ends() -> None:
     async def answer(asked: Asked, out: asyncio.StreamWriter) -> None:
         out.write(says("301 Moved", Location="/again"))

@@ -13,11 +13,12 @@ from typing import Any
 import orjson
 import psycopg
 import pytest
+from pydantic import ValidationError
 from tests.ingest.web import Asked, Source, says, source
 
 from isac import times
 from isac.errors import Classified, Invalid
-from isac.ingest import fetching, files, sources
+from isac.ingest import fetching, files, health, sources
 from isac.ingest.feeds import Feed
 from isac.ingest.fetching import Outbound, networks
 from isac.ingest.sources import Around
@@ -25,7 +26,7 @@ from isac.store import archive, log, members, objects, runs
 from isac.store.database import Pool
 from isac.store.facts import By
 from isac.store.objects import Query
-from isac.store.runs import Brought
+from isac.store.runs import Brought, Seen
 from isac.store.submissions import Counts
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -305,11 +306,14 @@ def test_a_folder_gives_each_file_once(desk: Desk) -> None:
     assert desk.names() == {"one.example", "two.example", "three.example"}
 
 
-@pytest.mark.parametrize("path", ["../secret", "/etc/hostname", "link"])
-def test_a_path_does_not_lead_out_of_its_folder(desk: Desk, path: str, tmp_path: Path) -> None:
+def test_a_path_does_not_lead_out_of_its_folder(desk: Desk, tmp_path: Path) -> None:
+    """What is plainly elsewhere no definition names; a link shows it when it is read."""
+    for path in ("../secret", "/etc/hostname"):
+        with pytest.raises(ValidationError):
+            Feed(name="a-list", path=path, format="text", **TERMS)
     (tmp_path.parent / "secret").write_text("secret.example")
     (desk.around.folder / "link").symlink_to(tmp_path.parent / "secret")
-    brought, _ = desk.read(Feed(name="a-list", path=path, format="text", **TERMS))
+    brought, _ = desk.read(Feed(name="a-list", path="link", format="text", **TERMS))
     assert "leads out of" in brought.problem
 
 
@@ -425,6 +429,85 @@ def test_what_is_classified_is_neither_taken_nor_kept(desk: Desk, redistribute: 
     desk.fetched(lambda _: says("200 OK", BANNER), work)
     assert desk.sql("SELECT count(*) FROM payload_pieces") == [(0,)]
     assert desk.names() == set()
+
+
+def test_what_stays_broken_is_asked_for_less_and_less(desk: Desk) -> None:
+    """Every hour a run: it is asked for twice, then after 1, 2, 4, 8, 16 and at most 24 runs, and each run tells."""
+    asked: list[int] = []
+    run = 0
+
+    def answer(request: Asked) -> bytes:
+        if request.path == "/drop/":
+            return says("200 OK", b"<a href=good.txt><a href=bad.txt>")
+        if request.path == "/drop/bad.txt":
+            asked.append(run)
+            return says("500 Oops")
+        return says("200 OK", b"one.example\n")
+
+    async def work(server: Source) -> None:
+        nonlocal run
+        feed = web(server.address + "/drop/", every="1h")
+        for run in range(90):
+            brought, _ = await desk.run_feed(feed)
+            assert "bad.txt" in brought.problem
+            assert ("asked for again after" in brought.problem) is (run > 0)
+            desk.sql("UPDATE feed_documents SET again_at = again_at - interval '1 hour'")
+        async with desk.pool.connection() as conn:
+            (alarm,) = (await health.of(conn, feed, times.now())).alarms
+        assert alarm.kind == "partly"
+        assert f"such as {server.address}/drop/bad.txt (9 times; asked for again after 20" in alarm.words
+        asked.clear()
+        await desk.run_feed(feed, anyway=True)
+        assert asked == [run]
+
+    desk.fetched(answer, work)
+
+
+def test_what_is_mended_is_read_and_forgotten_as_a_failure(desk: Desk) -> None:
+    inbox = desk.around.folder / "inbox"
+    inbox.mkdir()
+    feed = Feed(**{"name": "inbox", "path": "inbox", "format": "text", "every": "1h", **TERMS})
+    (inbox / "1.txt").write_bytes(b"<html>")
+    for failures in (1, 2, 2):  # then it waits
+        desk.read(feed)
+        assert desk.sql("SELECT failures FROM feed_documents") == [(failures,)]
+    (inbox / "1.txt").write_bytes(b"one.example\n")
+    assert desk.read(feed)[0].problem == ""
+    assert desk.sql("SELECT failures, again_at FROM feed_documents") == [(0, None)]
+    assert desk.read(feed)[0] == Brought("unchanged")
+
+
+def test_a_sync_of_many_files_writes_as_much_for_the_last_as_for_the_first(desk: Desk) -> None:
+    """What is noted of each stands by itself: with one list of all, 2,000 files wrote 90 MB."""
+
+    async def note(numbers: range) -> int:
+        async with desk.pool.connection() as conn:
+            before = desk.sql("SELECT pg_current_wal_insert_lsn()")[0][0]
+            for number in numbers:
+                seen = Seen({"sha256": "0" * 64, "etag": f'"{number}"'})
+                await runs.see(conn, "many", f"https://lists.example/drop/{number:06}.txt", seen)
+            return int(desk.sql("SELECT pg_current_wal_insert_lsn() - %s::pg_lsn", before)[0][0])
+
+    first = desk._run(note(range(500)))
+    desk._run(note(range(500, 1500)))
+    last = desk._run(note(range(1500, 2000)))
+    assert last < 500 * 2000
+    assert last < 3 * first
+    assert desk.sql("SELECT count(*) FROM feed_documents") == [(2000,)]
+
+
+def test_a_run_writes_a_row_for_each_document_and_no_list_of_them(desk: Desk) -> None:
+    inbox = desk.around.folder / "inbox"
+    inbox.mkdir()
+    for number in range(30):
+        (inbox / f"{number}.txt").write_bytes(b"host-%d.example\n" % number)
+    feed = Feed(name="inbox", path="inbox", format="text", **TERMS)
+    assert desk.read(feed)[1].accepted == 30
+    assert desk.sql("SELECT bookmark FROM feed_runs") == [(None,)]
+    before = desk.sql("SELECT name, xmin::text FROM feed_documents ORDER BY name")
+    (inbox / "31.txt").write_bytes(b"host-31.example\n")
+    desk.read(feed)
+    assert set(before) < set(desk.sql("SELECT name, xmin::text FROM feed_documents ORDER BY name"))
 
 
 @pytest.mark.parametrize("order", [1, -1])

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,7 +31,7 @@ from isac.ingest.sources import Around
 from isac.ingest.upstream import Document, Place
 from isac.store import database
 from isac.store.database import Pool
-from isac.store.runs import Brought
+from isac.store.runs import Brought, Seen
 from isac.store.submissions import Counts
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -295,7 +295,7 @@ def read(pages: dict[str, bytes], path: str, format_name: str = "text") -> list[
 
     async def reading() -> list[Document]:
         async with serving(pages) as server, Fetcher(HERE) as fetcher:
-            found = upstream.documents(fetcher, server.address + path, format_name, {}, {})
+            found = upstream.documents(fetcher, server.address + path, format_name, {}, {}, {})
             return [document async for document in found]
 
     return asyncio.run(reading())
@@ -308,25 +308,31 @@ class Reader:
     #: what he cannot take in
     bad: bytes = b"bad"
     place: Place = field(default_factory=dict)
+    seen: dict[str, Seen] = field(default_factory=dict)
+    #: when what failed is asked for again; None: at once
+    again_at: datetime | None = None
     got: list[bytes] = field(default_factory=list)
 
     def take(self, document: Document) -> None:
         self.got.append(document.content)
         document.failed = bool(document.problem) or self.bad in document.content
+        if document.key:
+            failed = (1, self.again_at) if document.failed else ()
+            self.seen[document.key] = Seen(orjson.loads(orjson.dumps(document.mark)), *failed)
         if not document.failed:
-            self.place = orjson.loads(orjson.dumps(document.place))
+            self.place = orjson.loads(orjson.dumps(document.place)) or self.place
 
     async def read(self, server: Source, path: str, format_name: str) -> list[bytes]:
         self.got = []
         async with Fetcher(HERE) as fetcher:
-            found = upstream.documents(fetcher, server.address + path, format_name, {}, self.place)
+            found = upstream.documents(fetcher, server.address + path, format_name, {}, self.place, self.seen)
             async for document in found:
                 self.take(document)
         return self.got
 
     def read_files(self, path: Path) -> list[bytes]:
         self.got = []
-        for document in upstream.files(path, self.place):
+        for document in upstream.files(path, self.place, self.seen):
             self.take(document)
         return self.got
 
@@ -392,10 +398,39 @@ def test_an_event_that_fails_is_asked_for_again(bad: int) -> None:
     asyncio.run(reading())
 
 
+def test_what_failed_is_left_alone_while_it_waits_unless_it_changes(tmp_path: Path) -> None:
+    """A folder's file, a listed file, an event: each is asked for when its time has come."""
+
+    async def reading() -> None:
+        pages = {"/list/": b"<a href=1><a href=2>", "/list/1": b"bad", "/list/2": b"two"}
+        pages |= {f"/misp/{each}.json": b"bad" for each in UUIDS}
+        pages["/misp/manifest.json"] = orjson.dumps({each: {"timestamp": 1} for each in UUIDS})
+        async with serving(pages) as server:
+            for path, format_name, first in (("/list/", "text", 2), ("/misp/", "misp", 3)):
+                reader = Reader(again_at=times.now() + timedelta(hours=1))
+                assert len(await reader.read(server, path, format_name)) == first
+                server.asked.clear()
+                assert await reader.read(server, path, format_name) == []
+                assert "manifest" not in reader.place
+                if format_name == "misp":
+                    assert [asked.path for asked in server.asked] == ["/misp/manifest.json"]
+                    pages["/misp/manifest.json"] = orjson.dumps({UUIDS[0]: {"timestamp": 2}})
+                    assert await reader.read(server, path, format_name) == [b"bad"]
+                reader.seen = {key: replace(each, again_at=times.now()) for key, each in reader.seen.items()}
+                assert b"bad" in await reader.read(server, path, format_name)
+
+    asyncio.run(reading())
+    (tmp_path / "1").write_bytes(b"bad")
+    reader = Reader(again_at=times.now() + timedelta(hours=1))
+    assert [reader.read_files(tmp_path) for _ in range(2)] == [[b"bad"], []]
+    (tmp_path / "1").write_bytes(b"mended")
+    assert [reader.read_files(tmp_path) for _ in range(2)] == [[b"mended"], []]
+
+
 def test_a_manifest_has_an_end_and_keeps_no_strange_dates(monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = {each: {"timestamp": "\0" * 300} for each in UUIDS}
     pages = {"/manifest.json": orjson.dumps(manifest)} | {f"/{each}.json": b"{}" for each in UUIDS}
-    dates = read(pages, "/", "misp")[-1].place["events"].values()
+    dates = [each.mark for each in read(pages, "/", "misp")]
     assert all(date.isprintable() and len(date) <= 200 for date in dates)
     monkeypatch.setattr(upstream, "_MAX_EVENTS", 2)
     with pytest.raises(Unreachable, match="names 3 events; at most 2"):
@@ -439,11 +474,10 @@ def test_a_folder_is_read_one_file_at_a_time(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / str(number)).write_bytes(b"%d" % number)
         os.utime(tmp_path / str(number), (number, number))
-    found = upstream.files(tmp_path, {})
+    found = upstream.files(tmp_path, {}, {})
     assert next(found).content == b"0"
     (tmp_path / "1").write_bytes(b"later")
-    first = next(found)
-    assert (first.content, first.place["files"]) == (b"later", next(found).place["files"])
+    assert next(found).content == b"later"
 
 
 def test_a_folder_with_more_files_than_one_run_reads_is_read_by_the_next(
@@ -462,8 +496,8 @@ def test_a_name_is_one_printable_line(tmp_path: Path) -> None:
     found = read({"/list/": page} | {f"/list/{name}": name.encode() for name in names}, "/list/")
     assert [each.problem for each in found] == [""] * len(names)
     (tmp_path / "a\x1b[2J\udcff").write_bytes(b"x")
-    found += upstream.files(tmp_path, {})
-    assert orjson.dumps(found[-1].place)
+    found += upstream.files(tmp_path, {}, {})
+    assert orjson.dumps([found[-1].key, found[-1].mark])
     for each in found:
         assert each.name.isprintable()
         assert len(each.name) <= 200

@@ -281,7 +281,7 @@ def revoke(database_url: str) -> Callable[[str], None]:
 @pytest.fixture(scope="module")
 def world(postgres: str, template: dict[str, Person]) -> Iterator[World]:
     """The tests of a file share a server, so each names what nobody has named."""
-    with copied(postgres) as url, serving(url) as server:
+    with copied(postgres) as url, serving(url, samples=True) as server:
         found = World(url, server, template)
         yield found
         found.close()

@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import psycopg
 import pytest
-from tests.conftest import Person, serving
+from tests.conftest import Person, Running, serving
 from tests.serve.api_world import EXTRACT, JANUARY, SUBMISSIONS, World, bundle, host, indicator, is_problem, misp
 
 from isac.ingest.feeds import Feed
@@ -222,6 +222,31 @@ def test_a_documentation_address_is_refused_with_its_reason_unless_it_is_a_sampl
     assert failure["name"] == name
     assert "reserved for documentation" in failure["reason"]
     assert world.post(name.encode(), sample="true").json()["counts"]["accepted"] == 1
+
+
+@pytest.mark.parametrize("by", ["franklin_submitter", "ohio_analyst", "isac_analyst", "isac_steward"])
+def test_nobody_says_of_his_own_that_it_is_a_sample(
+    by: str, server: Running, people: dict[str, Person], database_url: str
+) -> None:
+    """Only whoever set the server up does: `server` was set up for members."""
+    auth = (people[by].key_id, people[by].secret)
+    with httpx2.Client(base_url=server.base, auth=auth, trust_env=False) as client:
+        name = host()
+        asked = [
+            client.post(SUBMISSIONS, params={"sample": "true"}, content=name.encode()),
+            client.post(SUBMISSIONS, params={"sample": "true", "dry_run": "true"}, content=name.encode()),
+            client.post(SUBMISSIONS, data={"sample": "true"}, files={"file": ("list.txt", name.encode())}),
+        ]
+        plain = client.post(SUBMISSIONS, params={"sample": "false"}, content=name.encode()).json()
+        records = [{"value": name, "sample": True}]
+        within = client.post(SUBMISSIONS, json=records).json()
+    for answer in asked:
+        assert is_problem(answer, 403)
+        assert "set up for trying" in answer.json()["detail"]
+    assert (plain["counts"]["refused"], within["counts"]["refused"]) == (1, 1)
+    with psycopg.connect(database.conninfo(database_url)) as conn:
+        assert conn.execute("SELECT count(*) FROM versions WHERE type = 'indicator'").fetchone() == (0,)
+        assert conn.execute("SELECT count(*) FROM submissions WHERE sample").fetchone() == (0,)
 
 
 def test_lines_that_hold_nothing_are_named_with_their_reason(world: World) -> None:

@@ -41,7 +41,7 @@ def alike(answer: Any) -> Any:
 @pytest.fixture(scope="module")
 def clerk(postgres: str, template: dict[str, Person]) -> Iterator[httpx2.Client]:
     person = template["franklin_submitter"]
-    with copied(postgres) as url, serving(url) as server:
+    with copied(postgres) as url, serving(url, samples=True) as server:
         auth = (person.key_id, person.secret)
         with httpx2.Client(base_url=f"{server.base}/api/v1", auth=auth, trust_env=False) as http:
             yield http

@@ -85,7 +85,7 @@ def test_a_body_is_as_large_as_the_server_says_and_no_larger(
             f"{SUBMISSIONS}?sample=true", content=gzip.compress(content) if packed else content
         ).status_code
 
-    with serving(database_url, max_content_length=2000) as server:
+    with serving(database_url, max_content_length=2000, samples=True) as server:
         auth = (person.key_id, person.secret)
         with httpx2.Client(base_url=server.base, auth=auth, trust_env=False) as http:
             assert [post(size) for size in (2000, 2001, 500_000)] == [200, 413, 413]

@@ -20,6 +20,7 @@ import uvloop
 from isac import child, logs
 from isac.cli.feeds import around, feed_named, feeds_app, folder
 from isac.cli.organizations import jurisdictions_app, keys_app, members_app
+from isac.cli.submit import submit
 from isac.cli.terminal import bar, database_url, err, out, prepare, tell, with_database
 from isac.config import environment, settings
 from isac.errors import Invalid, IsacError
@@ -232,6 +233,9 @@ def ingest(
     with_database(work)
     tell(report)
     raise typer.Exit(report.exit_code)
+
+
+app.command()(submit)
 
 
 @app.command()

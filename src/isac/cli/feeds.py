@@ -1,6 +1,6 @@
 """Commands for the sources that we read: look at their definitions, run them, see how they are."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,12 +12,15 @@ from rich.text import Text
 from isac import times
 from isac.cli.terminal import bar, err, out, tell, with_database
 from isac.config import secret, settings
-from isac.errors import Invalid, NotFound
+from isac.errors import Invalid, NotFound, Surroundings
+from isac.formats.found import one_line
 from isac.ingest.report import Report
 from isac.package_data import package_data
+from isac.store import members
 from isac.store.database import Pool
 
 if TYPE_CHECKING:
+    from isac.formats.found import Found
     from isac.ingest.feeds import Feed
     from isac.ingest.health import Health
     from isac.ingest.sources import Around
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 feeds_app = typer.Typer(no_args_is_help=True, help="The sources that are read by themselves.")
 
 _SHOWN = 5
+_TO_IMPORT = "correct the code, or add the jurisdiction with `isac jurisdictions import`."
 
 
 def folder() -> Path:
@@ -67,11 +71,13 @@ def check(
 ) -> None:
     """Look at definitions, explain each mistake, and say what a feed will do. Nothing is fetched or stored.
 
+    Where a database is at hand, each feed's audience is looked for in it.
+
     Example: isac feeds check feeds/county-list.toml --reading list.csv
     """
     from isac.ingest import feeds
 
-    wrong, names = False, set()
+    wrong, checked = False, dict[str, tuple[Path, str]]()
     given = files or sorted(folder().glob("*.toml"))
     if reading is not None and len(given) != 1:
         raise Invalid("--reading goes with one definition.")
@@ -82,18 +88,46 @@ def check(
             err.print(error.detail)
             wrong = True
             continue
-        if feed.name in names:
-            err.print(f"{file}: name: another file defines a feed {feed.name} too; give one of them another name.")
+        if feed.name in checked:
+            other = checked[feed.name][0]
+            err.print(f"{file}: name: {other} defines a feed {feed.name} too; give one of them another name.")
             wrong = True
-        names.add(feed.name)
+        checked[feed.name] = file, feed.audience
         out.print(f"{file}: {feed.name}, {_summary(feed)}")
         if feed.path is not None and not (file.parent / feed.path).exists():
-            out.print(f"  There is no {feed.path} beside it.")
+            out.print(f"  There is no {feed.path} beside it, in {file.parent.resolve()}; it is looked for there alone.")
         for line in _remarks(feed):
             out.print(f"  {line}")
         if reading is not None:
             wrong = not _show(feed, reading) or wrong
+    for problem in _unknown_audiences(checked.values()):
+        err.print(problem)
+        wrong = True
     raise typer.Exit(1 if wrong else 0)
+
+
+def _unknown_audiences(feeds: Collection[tuple[Path, str]]) -> list[str]:
+    """A sentence for each definition whose audience is not in the database; says so where that cannot be told."""
+    wanted = settings()
+    away = "" if wanted.database_url or (wanted.home / "postgres").is_dir() else "no database is at hand"
+    unknown: list[str] = []
+
+    async def work(pool: Pool) -> None:
+        async with pool.connection() as conn:
+            for file, code in feeds:
+                try:
+                    await members.shelf(conn, code)
+                except NotFound:
+                    unknown.append(f"{file}: audience: there is no {code} in the database; {_TO_IMPORT}")
+
+    if feeds and not away:
+        try:
+            with_database(work)
+        except Surroundings as error:
+            away = error.detail.rstrip(".")
+    if feeds and away:
+        out.print(f"Whether the audiences exist was not checked: {away}.")
+    return unknown
 
 
 def _summary(feed: "Feed") -> str:
@@ -135,7 +169,26 @@ def _show(feed: "Feed", file: Path) -> bool:
         out.print(f"    and {len(values) - _SHOWN:,} more")
     for problem in problems[:_SHOWN]:
         out.print(f"    line {problem.line}: {problem.text}: {problem.reason}")
+    for line in _undated(feed, values):
+        out.print(f"    {line}")
     return True
+
+
+def _undated(feed: "Feed", values: "Sequence[Found]") -> Iterator[str]:
+    """Dates that cannot be read, each with its place, and what to do about them all."""
+    from isac.formats.found import us_instant
+
+    odd = [(entry.line, field, text) for entry in values for field, text in entry.undated]
+    for line, field, text in odd[:_SHOWN]:
+        names = feed.columns[field]
+        column = names if isinstance(names, str) else " or ".join(names)
+        yield f"line {line}, column {column}: {one_line(text, 40)!r} is no date that is read here, and is left out"
+    if len(odd) > _SHOWN:
+        yield f"and {len(odd) - _SHOWN:,} more dates like these"
+    if odd and feed.dates == "iso" and all(us_instant(text) for _, _, text in odd):
+        yield 'Write dates = "us" in the definition: these are month/day/year.'
+    elif odd:
+        yield "Dates are read as 2026-11-03 or 2026-11-03T14:00:00Z; have them written so, or take out the column."
 
 
 @feeds_app.command("list")
@@ -169,7 +222,9 @@ def _print(table: Table, defined: "Sequence[Feed]", broken: Sequence[str]) -> No
 @feeds_app.command("run")
 def run_feed(
     name: Annotated[str, typer.Argument(help="The feed's name, or its TOML file.")],
-    anyway: Annotated[bool, typer.Option("--anyway", help="Take it in though it looks unusual.")] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Take it in though it looks unusual, and ask for what failed before.")
+    ] = False,
 ) -> None:
     """Read a feed now, whether it is due or not. Exit code 1 if something is wrong with it.
 

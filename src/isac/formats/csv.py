@@ -5,6 +5,7 @@ makes the header's names appear: comma, semicolon, tab or bar. Where there is no
 """
 
 import csv
+import difflib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,10 +137,19 @@ def _header(lines: list[str], wanted: list[str]) -> tuple[int, str, list[str]]:
     if missing:
         header = ", ".join(best[2]) or next((line for line in lines if not _is_comment(line)), "nowhere")
         raise Invalid(
-            f"The table has no column {', '.join(dict.fromkeys(missing))} (its header is {header[:300]}); correct "
-            "`columns`, or ask the publisher what changed."
+            f"The table has no column {', '.join(dict.fromkeys(missing))} (its header is {header[:300]}); "
+            f"{_way_out(header, best[2], missing)}correct `columns`, or ask the publisher what changed."
         )
     return best
+
+
+def _way_out(header: str, names: list[str], missing: list[str]) -> str:
+    """What probably is wrong with a header that lacks names."""
+    cells = names or max((header.lower().split(mark) for mark in _DELIMITERS), key=len)
+    if len(cells) == 1:
+        return "it holds no comma, semicolon, tab or bar, which part columns: save the table with one of these, or "
+    found = difflib.get_close_matches(_plain(missing[0]), [_plain(cell) for cell in cells], 1)
+    return f"perhaps «{found[0]}» is meant: " if found else ""
 
 
 def _plain(name: str) -> str:

@@ -34,6 +34,7 @@ FIELDS: Mapping[str, str] = {
     "tlp": "the marking of this row; one that cannot be read costs the row",
 }
 _ALL = frozenset({"value", "labels", "references"})
+_DATES = ("first_seen", "last_seen", "valid_until", "due")
 
 # None is what abuse.ch writes for nothing, and -0- what OFAC does.
 _EMPTY = frozenset({"", "-", "-0-", "none", "null", "n/a", "na", "nan"})
@@ -111,6 +112,8 @@ class Found:
     due: datetime | None = None
     #: the source says that it is not for few, without a marking
     wide: bool = False
+    #: our fields whose text is no date that is read here, and that text
+    undated: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,9 @@ def one_line(text: str, most: int) -> str:
 
     What is not printable also moves a terminal's cursor and turns the direction of writing; PostgreSQL takes no NUL.
     """
-    return "".join(char if char.isprintable() else "\ufffd" for char in text[:most])
+    cut = text[:most]
+    # The usual case at once: texts have a hundred thousand lines.
+    return cut if cut.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in cut)
 
 
 def unreadable(line: int, text: str, reason: str, *, left_out: bool = False) -> Unreadable:
@@ -249,6 +254,7 @@ def _found(
     def one(field: str) -> str:
         return "".join(filled.get(field, ()))
 
+    dates = {field: when(one(field)) for field in _DATES if field in filled}
     # Some write a list of Python into a cell.
     labels = [label.strip(" []'\"") for text in filled.get("labels", ()) for label in _BETWEEN_LABELS.split(text)]
     if one("compromised").lower() in _YES:
@@ -256,16 +262,17 @@ def _found(
     return Found(
         line,
         observable,
-        seen=when(one("first_seen")) or when(one("last_seen")),
+        seen=dates.get("first_seen") or dates.get("last_seen"),
         name=" ".join(one("name").split()),
         description=one("description"),
         labels=tuple(dict.fromkeys(label for label in labels if label.lower() not in _EMPTY)),
         confidence=_confidence(one("confidence")),
         references=tuple(dict.fromkeys(_web_addresses(filled.get("references", ())))),
-        until=when(one("valid_until")),
+        until=dates.get("valid_until"),
         tlp=tlp,
         action=one("action"),
-        due=when(one("due")),
+        due=dates.get("due"),
+        undated=tuple((field, one(field)[:_TEXT_SHOWN]) for field, at in dates.items() if at is None and one(field)),
     )
 
 

@@ -15,7 +15,7 @@ from enum import IntEnum
 from isac.errors import Invalid
 from isac.formats import documents
 from isac.formats.documents import Line
-from isac.formats.found import observable_of
+from isac.formats.found import observable_of, one_line
 from isac.stix.observables import AT, DOT, ZERO_WIDTH, Observable, documentation, host, refang
 
 #: values of one document; more is a list, which `isac ingest` reads
@@ -174,7 +174,8 @@ def _joined(lines: Iterator[Line]) -> Iterator[Line]:
     waiting: Line | None = None
     count = 0
     for line in lines:
-        line = replace(line, text=line.text.translate(ZERO_WIDTH).replace("\u00a0", " "))
+        if not line.text.isascii():
+            line = replace(line, text=line.text.translate(ZERO_WIDTH).replace("\u00a0", " "))
         if waiting is not None:
             more = line.text.strip()
             fits = line.part == waiting.part and not line.link and count < _MAX_JOINED and len(waiting.text) < _MAX_WORD
@@ -276,6 +277,8 @@ def _read_word(line: Line, begin: int, end: int, reading: _Reading) -> bool:
     while begin < end and line.text[begin] in ".:-~*%+/!?#&$^@ ":
         begin += 1
     word = line.text[begin:end]
+    if word.isalpha() and len(word) not in _HASH_LENGTHS:
+        return False  # the usual case at once: all that follows has a digit or a sign in it, or such a length
     if len(word) in _HASH_LENGTHS and _HEX.fullmatch(word):
         other = _OTHER_DIGESTS.search(line.text[max(0, begin - 40) : begin])
         reason = f"the text calls it something else («{' '.join(other[0].split())}»)" if other else ""
@@ -395,4 +398,4 @@ def _note(
 
 def _shown(text: str) -> str:
     cut = " ".join(text[:500].split())
-    return "".join(char if char.isprintable() else "\ufffd" for char in cut)
+    return one_line(cut, len(cut))

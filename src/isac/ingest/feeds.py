@@ -26,6 +26,7 @@ from pydantic import (
 from isac.errors import Invalid
 from isac.formats import csv, json, misp, stix, text
 from isac.formats.found import FIELDS, Found, Unreadable, kind_of
+from isac.ingest import corrections
 from isac.stix.markings import TLP
 
 _DURATION = re.compile(r"([1-9][0-9]{0,3})([mhd])")
@@ -36,19 +37,23 @@ _ALSO = {
     "hash": ("md5", "sha-1", "sha-256", "sha-512"),
     "email": ("email-addr",),
 }
+_SPOKEN_KINDS = ("url", "domain", "ip", "ip:port", "hash", "email", "asn", "cve", "certificate")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def _tlp(value: object) -> object:
     if not isinstance(value, str):
         raise ValueError('write it as text, such as "green"')
-    return TLP.parse(value)
+    try:
+        return TLP.parse(value)
+    except ValueError as error:
+        raise ValueError(f"{error}{corrections.nearest(value, map(str, TLP))}") from error
 
 
 def _duration(value: object) -> object:
     found = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if found is None:
-        raise ValueError(f"{value!r} is no time span; write 15m, 6h or 30d")
+        raise ValueError(corrections.span(value))
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
@@ -61,14 +66,27 @@ def _spans(value: object) -> object:
 def _kind(value: object) -> object:
     found = kind_of(value) if isinstance(value, str) else None
     if found is None:
-        raise ValueError(f"{value!r} is no kind of observable; write url, domain, ip, ip:port, hash, email, asn or cve")
+        near = corrections.nearest(value, _SPOKEN_KINDS) if isinstance(value, str) else ""
+        raise ValueError(f"{value!r:.60} is no kind of observable; write one of {', '.join(_SPOKEN_KINDS)}{near}")
     return found
 
 
 def _columns(value: object) -> object:
     unknown = sorted(value.keys() - FIELDS.keys()) if isinstance(value, dict) else []
     if unknown:
-        raise ValueError(f"there is no field {', '.join(map(repr, unknown))}; the fields are {', '.join(FIELDS)}")
+        raise ValueError(corrections.column(unknown[0], list(Feed.model_fields)))
+    return value
+
+
+def _url(value: object) -> object:
+    if isinstance(value, str) and (wrong := corrections.address(value)):
+        raise ValueError(wrong)
+    return value
+
+
+def _path(value: object) -> object:
+    if isinstance(value, str) and (wrong := corrections.place(value)):
+        raise ValueError(wrong)
     return value
 
 
@@ -84,6 +102,8 @@ class Feed(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
+        # A traceback shows no password that somebody wrote into a definition.
+        hide_input_in_errors=True,
         use_attribute_docstrings=True,
         json_schema_extra={"oneOf": [{"required": ["url"]}, {"required": ["path"]}]},
     )
@@ -94,10 +114,10 @@ class Feed(BaseModel):
     description: str = ""
     """What it lists, and who keeps it. For analysts."""
 
-    url: Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/\S*)?$")] | None = None
+    url: Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/\S*)?$"), BeforeValidator(_url)] | None = None
     """Where it is fetched, without name or password. Either this or `path`."""
 
-    path: Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$")] | None = None
+    path: Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$"), BeforeValidator(_path)] | None = None
     """A file or a folder beside the definition, packed with gzip or not. Either this or `url`."""
 
     format: Literal["stix", "csv", "json", "misp", "text", "taxii"]
@@ -251,11 +271,16 @@ def schema() -> str:
 def load(path: Path) -> Feed:
     """Raises Invalid that names the file, each key that is wrong and what to do."""
     try:
-        definition = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise Invalid(f"{path}: cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise Invalid(f"{path}: is not UTF-8; save it as «UTF-8» in your editor.") from error
+    try:
+        definition = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also numbers too long to be read, and what is nested too deeply
-        raise Invalid(f"{path}: this is not TOML: {error}.") from error
+        # Not as its cause: that may quote the line, and a password in it.
+        raise Invalid(f"{path}: this is not TOML: {corrections.no_toml(text, error)}.") from None
     try:
         return checked(definition)
     except Invalid as error:
@@ -267,7 +292,7 @@ def checked(definition: Mapping[str, Any]) -> Feed:
     try:
         return Feed.model_validate(definition)
     except ValidationError as error:
-        raise Invalid(f"{'; '.join(_problem(dict(found)) for found in error.errors())}.") from error
+        raise Invalid(corrections.sentences(error.errors(), definition, list(Feed.model_fields))) from error
 
 
 def load_all(folder: Path) -> list[Feed]:
@@ -298,20 +323,3 @@ def load_good(folder: Path) -> tuple[list[Feed], list[str]]:
         else:
             good[feed.name] = feed
     return [good[name] for name in sorted(good)], problems
-
-
-def _problem(error: Mapping[str, Any]) -> str:
-    """One of pydantic's errors in words that name the key and what to do."""
-    key = ".".join(str(part) for part in error["loc"])
-    match error["type"]:
-        case "extra_forbidden":
-            return f"{key}: there is no such key; the keys are {', '.join(Feed.model_fields)}"
-        case "missing":
-            return f"{key}: is missing"
-        case "value_error":
-            reason = str(error["ctx"]["error"])
-            return f"{key}: {reason}" if key else reason
-        case "string_pattern_mismatch":
-            return f"{key}: {error['input']!r} does not look as it should ({error['ctx']['pattern']})"
-        case _:
-            return f"{key}: {error['msg'][:1].lower()}{error['msg'][1:]}"

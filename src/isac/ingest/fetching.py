@@ -39,6 +39,7 @@ _PAUSE = 0.5
 _AGENT = "isac"
 _REDIRECT = frozenset({301, 302, 303, 307, 308})
 
+_USERINFO = re.compile(r"(?<=//)[^/]*@")
 _RANGE = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+)")
 #: what a header may hold (RFC 9110 §5.5), without what only some take
 _SENDABLE = re.compile(r"[\x20-\x7e]+")
@@ -138,11 +139,11 @@ class Fetcher:
                 with tempfile.TemporaryFile() as file:
                     return await self._tried(url, wanted, known or Validators(), _Body(file))
         except TimeoutError as error:
-            raise Unreachable(f"{_shown(url)} took longer than {self._outbound.patience} and was given up.") from error
+            raise Unreachable(f"{shown(url)} took longer than {self._outbound.patience} and was given up.") from error
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, UnicodeError) as error:
             # Its text may show the key, and so may its cause.
             raise Unreachable(
-                f"{_shown(url)} cannot be asked ({type(error).__name__}): look at the address and at `auth_header`."
+                f"{shown(url)} cannot be asked ({type(error).__name__}): look at the address and at `auth_header`."
             ) from None
 
     async def _tried(self, url: str, headers: dict[str, str], known: Validators, body: "_Body") -> Fetched | None:
@@ -169,9 +170,9 @@ class Fetcher:
                 if tries >= (_TRIES_TO_CONNECT if silent and not body.here else _TRIES):
                     words = "cannot be reached ({}): is the address right, is the server up?"
                     words = words if silent else f"broke off {tries} times ({{}})."
-                    raise Unreachable(f"{_shown(url)} {words.format(_words(error))}") from error
+                    raise Unreachable(f"{shown(url)} {words.format(_words(error))}") from error
                 await asyncio.sleep(_PAUSE * 2**tries)
-        raise Unreachable(f"{_shown(url)} comes in more than {_PARTS} parts; its operator should know.")
+        raise Unreachable(f"{shown(url)} comes in more than {_PARTS} parts; its operator should know.")
 
     async def _receive(self, answer: httpx2.Response, file: IO[bytes]) -> None:
         if int(answer.headers.get("Content-Length") or 0) > self._outbound.max_bytes:
@@ -183,7 +184,7 @@ class Fetcher:
                 self._refuse(answer)
 
     def _refuse(self, answer: httpx2.Response) -> NoReturn:
-        raise Unreachable(f"{_shown(str(answer.url))} sends more than {self._outbound.max_bytes >> 20} MiB.")
+        raise Unreachable(f"{shown(str(answer.url))} sends more than {self._outbound.max_bytes >> 20} MiB.")
 
     @contextlib.asynccontextmanager
     async def _answer(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpx2.Response]:
@@ -201,27 +202,32 @@ class Fetcher:
             finally:
                 await answer.aclose()
             if there.scheme not in ("http", "https") or (here.scheme == "https" and there.scheme != "https"):
-                raise Unreachable(f"{_shown(url)} leads to {_shown(str(there))}, which is not safe to follow.")
+                raise Unreachable(f"{shown(url)} leads to {shown(str(there))}, which is not safe to follow.")
+            if there.userinfo:
+                raise Unreachable(
+                    f"{shown(url)} leads to {shown(str(there))} with somebody's name or password, which is not sent; "
+                    "its operator should know."
+                )
             if (there.scheme, there.host, there.port) != (here.scheme, here.host, here.port):
                 headers = {name: value for name, value in headers.items() if name in _FOR_ALL}
             here = there
-        raise Unreachable(f"{_shown(url)} leads from one address to the next, more than {_REDIRECTS} times.")
+        raise Unreachable(f"{shown(url)} leads from one address to the next, more than {_REDIRECTS} times.")
 
     def _check_host(self, url: httpx2.URL) -> None:
         """Behind a proxy nobody else looks at an address that stands in the URL, in whatever form."""
         if url.port is not None and not 0 < url.port < 1 << 16:
-            raise Unreachable(f"{_shown(str(url))}: there is no port {url.port}.")
+            raise Unreachable(f"{shown(str(url))}: there is no port {url.port}.")
         host = url.host.rstrip(".").lower()
         try:
             addresses = [str(ip_address(host))]
         except ValueError:
             if _NUMERIC.search(host):
                 raise Unreachable(
-                    f"{_shown(str(url))} writes an address as not everybody reads it; write it as 192.0.2.1 is written."
+                    f"{shown(str(url))} writes an address as not everybody reads it; write it as 192.0.2.1 is written."
                 ) from None
             addresses = ["127.0.0.1", "::1"] if host == "localhost" or host.endswith(".localhost") else []
         if addresses and not any(self._may_reach(address) for address in addresses):
-            raise Unreachable(_FORBIDDEN.format(url=_shown(str(url)), address=addresses[0]))
+            raise Unreachable(_FORBIDDEN.format(url=shown(str(url)), address=addresses[0]))
 
     async def _look(self, event: str, info: Mapping[str, Any]) -> None:
         """Called when a connection stands and before anything is sent over it."""
@@ -335,7 +341,7 @@ def _joined(here: httpx2.URL, location: str) -> httpx2.URL:
     try:
         return here.join(location)
     except (httpx2.InvalidURL, ValueError) as error:
-        raise Unreachable(f"{_shown(str(here))} leads to what is no address; its operator should know.") from error
+        raise Unreachable(f"{shown(str(here))} leads to what is no address; its operator should know.") from error
 
 
 def _check_status(answer: httpx2.Response) -> None:
@@ -347,7 +353,7 @@ def _check_status(answer: httpx2.Response) -> None:
         404: "There is nothing (any more): look where it went.",
         429: "We ask too often: make `every` longer.",
     }.get(answer.status_code, "Try later." if answer.status_code >= 500 else "Look at it with a browser.")
-    raise Unreachable(f"{_shown(str(answer.url))} answers {answer.status_code} {answer.reason_phrase}. {words}")
+    raise Unreachable(f"{shown(str(answer.url))} answers {answer.status_code} {answer.reason_phrase}. {words}")
 
 
 def _validators(answer: httpx2.Response) -> Validators:
@@ -364,6 +370,6 @@ def _words(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _shown(url: str) -> str:
-    """Without a query, which may hold a key."""
-    return url.partition("?")[0]
+def shown(url: str) -> str:
+    """Without a query, a name and a password: they may let somebody in."""
+    return _USERINFO.sub("", url.partition("?")[0].partition("#")[0], count=1)

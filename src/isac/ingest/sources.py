@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 
 from isac import times
@@ -25,7 +26,7 @@ from isac.policy.actors import Actor
 from isac.store import archive, members, runs
 from isac.store.database import Connection, Pool
 from isac.store.members import Collection
-from isac.store.runs import Brought
+from isac.store.runs import Brought, Seen
 from isac.store.submissions import Counts
 
 #: seconds after which a run is stuck
@@ -33,6 +34,7 @@ _LONGEST = 3600
 #: a list of fewer may well be ten times as long tomorrow
 _FEW = 20
 _TENFOLD = 10
+_DAY = timedelta(days=1)
 _LONGEST_PROBLEM = 2000
 #: problems that are told; of more only the number
 _TOLD = 3
@@ -122,6 +124,8 @@ class _Running:
     submission: str | None = None
     payload: int | None = None
     problems: list[str] = field(default_factory=list)
+    #: of a source that has many documents: what was seen of each
+    seen: dict[str, Seen] = field(default_factory=dict)
     #: ids that the list names
     named: list[str] = field(default_factory=list)
 
@@ -134,7 +138,8 @@ class _Running:
         new = await runs.latest(self.guard, feed.name, outcomes=("taken", "kept"))
         usual = (new[0].listed or 0, new[0].unreadable or 0) if new and not self.anyway else None
         missing = False
-        async for document in self._found(await self._place(new)):
+        place, self.seen = await self._bookmark(new)
+        async for document in self._found(place):
             if feed.current and not document.only:
                 raise Invalid("`current` is for one list that names all that holds now, and here are several.")
             try:
@@ -147,8 +152,14 @@ class _Running:
                 self.problems.append(f"{document.name}: {error.detail}")
                 missing = missing or bool(document.problem)
                 document.failed = True  # so it is asked for again
+                await self._put_off(document)
                 continue
-            await runs.bookmark(self.guard, self.pk, feed.name, document.place)
+            if document.key:
+                self.seen[document.key] = Seen(document.mark)
+                await runs.see(self.guard, feed.name, document.key, self.seen[document.key])
+            if document.place:
+                await runs.bookmark(self.guard, self.pk, feed.name, document.place)
+        self._tell_of_waiting()
         if feed.current and feed.redistribute:
             await self._end_gone(collection, asking)
         if missing and not self.documents:
@@ -162,12 +173,41 @@ class _Running:
         rest = len(self.problems) - _TOLD
         return "; ".join(self.problems[:_TOLD]) + (f"; and {rest} more" if rest > 0 else "")
 
-    async def _place(self, new: Sequence[runs.Run]) -> Place:
+    async def _bookmark(self, new: Sequence[runs.Run]) -> tuple[Place, dict[str, Seen]]:
         """From where it goes on. Where values hold for a while only, an unchanged list is read anew in time."""
         spans = self.feed.validity.values()
         if spans and new and times.now() - new[0].started_at > min(spans) / 4:
-            return {}
-        return await runs.last_bookmark(self.guard, self.feed.name)
+            return {}, {}
+        name = self.feed.name
+        seen = await runs.seen(self.guard, name)
+        if self.anyway:  # whoever asks for it by hand has mended something
+            seen = {key: replace(each, again_at=None) for key, each in seen.items()}
+        return await runs.last_bookmark(self.guard, name), seen
+
+    async def _put_off(self, document: Document) -> None:
+        """The next run asks for it again; then those after 1, 2, 4 … runs, but each day."""
+        if not document.key:
+            return
+        before = self.seen.get(document.key)
+        failures = before.failures + 1 if before and before.mark == document.mark else 1
+        again_at = None
+        if self.feed.every is not None and failures > 1:
+            # A run may begin a little early.
+            span = self.feed.every * 2 ** min(failures - 2, 20) - self.feed.every / 2
+            again_at = times.now() + min(span, max(self.feed.every / 2, _DAY - self.feed.every / 2))
+        self.seen[document.key] = Seen(document.mark, failures, again_at)
+        await runs.see(self.guard, self.feed.name, document.key, self.seen[document.key])
+
+    def _tell_of_waiting(self) -> None:
+        """Documents that were not asked for because they failed before: nobody should take them for read."""
+        waiting = {key: each for key, each in self.seen.items() if each.waits(times.now())}
+        if waiting:
+            key, one = max(waiting.items(), key=lambda item: item[1].failures)
+            self.problems.append(
+                f"{len(waiting):,} failed before and {'waits' if len(waiting) == 1 else 'wait'}, such as {key} "
+                f"({one.failures} times; asked for again after {one.again_at:%Y-%m-%d %H:%M} UTC, or at once by "
+                f"`isac feeds run {self.feed.name} --anyway`)"
+            )
 
     async def _found(self, place: Place) -> AsyncIterator[Document]:
         feed, around = self.feed, self.around
@@ -175,7 +215,7 @@ class _Running:
             path = (around.folder / feed.path).resolve()
             if not path.is_relative_to(around.folder.resolve()):
                 raise Invalid(f"path: {feed.path} leads out of {around.folder}; put the file beside the definition.")
-            documents = upstream.files(path, place)
+            documents = upstream.files(path, place, self.seen)
             while (document := await asyncio.to_thread(next, documents, None)) is not None:
                 yield document
             return
@@ -186,7 +226,8 @@ class _Running:
                 raise Invalid(f"auth_env: the variable {feed.auth_env} is not set; it should hold the source's key.")
             headers[feed.auth_header] = secret
         async with Fetcher(around.outbound) as fetcher:
-            async for document in upstream.documents(fetcher, feed.url or "", feed.format, headers, place):
+            url = feed.url or ""
+            async for document in upstream.documents(fetcher, url, feed.format, headers, place, self.seen):
                 yield document
 
     async def _take(

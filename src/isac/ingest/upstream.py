@@ -1,8 +1,9 @@
 """What stands at a feed's address: documents, one after the other, each with the place from which to go on after it.
 
 A file, a folder of files, a web page that lists files, a MISP feed, or a TAXII 2.1 collection. A place is what the next
-run is handed (JSON); it is noted when its document was taken in, so nothing is missed and little is read twice. Who
-cannot take a document in says so (`failed`) and does not note its place: it is asked for again.
+run is handed (JSON); it is noted when its document was taken in, so nothing is missed and little is read twice. Where a
+source has many documents, each has a mark of its own, so that a run writes what is new and not the whole list. Who
+cannot take a document in says so (`failed`) and notes no place: it is asked for again, less and less often.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import html
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urljoin
@@ -22,8 +23,9 @@ import orjson
 from isac import times
 from isac.errors import Invalid, Unreachable
 from isac.formats.found import one_line
-from isac.ingest.fetching import MAX_BYTES, Fetched, Fetcher, Validators
+from isac.ingest.fetching import MAX_BYTES, Fetched, Fetcher, Validators, shown
 from isac.ingest.files import unpacked
+from isac.store.runs import Seen
 
 Place = dict[str, Any]
 
@@ -52,20 +54,20 @@ _MAX_FILES = 10_000
 
 @dataclass(slots=True)
 class Document:
-    """One document, and the place after it. `problem`: it could not be had, and the others come all the same.
-
-    The place is to be written down before the next document is asked for: all documents of a run share it, since a
-    copy for each of 10,000 files would be 10,000 times the whole list.
-    """
+    """One document, and the place after it. `problem`: it could not be had, and the others come all the same."""
 
     #: one printable line, since it goes to terminals and tables
     name: str
     content: bytes
+    #: empty where nothing but its own mark is to be noted
     place: Place
     media_type: str = "application/octet-stream"
     problem: str = ""
     #: nothing else stands at this address
     only: bool = False
+    #: of one among many: its name for ever, and what tells whether it changed (JSON)
+    key: str = ""
+    mark: Any = None
     #: set by whoever was handed it, before the next one is asked for: it was not taken in
     failed: bool = False
 
@@ -74,22 +76,22 @@ class Document:
 
 
 async def documents(
-    fetcher: Fetcher, url: str, format_name: str, headers: Mapping[str, str], place: Place
+    fetcher: Fetcher, url: str, format_name: str, headers: Mapping[str, str], place: Place, seen: Mapping[str, Seen]
 ) -> AsyncIterator[Document]:
-    """What a URL gives since `place`; nothing where nothing is new. Raises Unreachable."""
+    """What a URL gives since `place`, and of many documents what was not `seen`. Raises Unreachable."""
     if format_name == "taxii":
         found = _collection(fetcher, url, headers, place)
     elif format_name == "misp" and url.endswith(("/", "/manifest.json")):
-        found = _misp_feed(fetcher, url.removesuffix("manifest.json"), headers, place)
+        found = _misp_feed(fetcher, url.removesuffix("manifest.json"), headers, place, seen)
     elif url.endswith("/"):
-        found = _listing(fetcher, url, headers, place)
+        found = _listing(fetcher, url, headers, seen)
     else:
         found = _file(fetcher, url, headers, place)
     async for document in found:
         yield document
 
 
-def files(path: Path, place: Place) -> Iterator[Document]:
+def files(path: Path, place: Place, seen: Mapping[str, Seen]) -> Iterator[Document]:
     """A file, or what is new or changed in a folder, the oldest first; each is read when it is asked for.
 
     Raises Invalid for what cannot be read; a file of a folder is a problem instead.
@@ -104,21 +106,22 @@ def files(path: Path, place: Place) -> Iterator[Document]:
         there = [(_age(file), file.stat().st_size, file) for file in path.iterdir() if file.is_file()]
     except OSError as error:
         raise Invalid(f"{path}: cannot be read ({error.strerror or error}).") from error
-    seen: dict[str, list[int]] = dict(place.get("files", {}))
-    new = [(age, size, file) for age, size, file in sorted(there) if seen.get(_key(file)) != [size, age]]
+    now = times.now()
+    new = [(age, size, file) for age, size, file in sorted(there) if _is_due(seen.get(_key(file)), [size, age], now)]
     for age, size, file in new[:_MAX_FILES]:
+        content, problem = b"", ""
         try:
             content = _within(file)
         except OSError as error:
-            yield Document(file.name, b"", {"files": seen}, problem=f"cannot be read ({error.strerror or error}).")
+            problem = f"cannot be read ({error.strerror or error})."
         except Invalid as error:
-            yield Document(file.name, b"", {"files": seen}, problem=error.detail)
-        else:
-            seen[_key(file)] = [size, age]
-            document = Document(file.name, content, {"files": seen})
-            yield document
-            if document.failed:
-                del seen[_key(file)]
+            problem = error.detail
+        yield Document(file.name, content, {}, problem=problem, key=_key(file), mark=[size, age])
+
+
+def _is_due(seen: Seen | None, mark: object, now: datetime) -> bool:
+    """Is it to be asked for: new, changed, or one that failed and has waited long enough?"""
+    return seen is None or seen.mark != mark or (seen.failures > 0 and not seen.waits(now))
 
 
 def _key(file: Path) -> str:
@@ -145,7 +148,7 @@ def _mark(content: bytes) -> str:
 async def _file(fetcher: Fetcher, url: str, headers: Mapping[str, str], place: Place) -> AsyncIterator[Document]:
     got = await fetcher.get(url, headers=headers, known=_known(place))
     if got is not None and _mark(got.content) != place.get("sha256"):
-        yield Document(url, got.content, _place(got), got.media_type, only=True)
+        yield Document(shown(url), got.content, _place(got), got.media_type, only=True)
 
 
 def _known(place: Mapping[str, Any]) -> Validators:
@@ -157,7 +160,9 @@ def _place(got: Fetched) -> Place:
     return {"sha256": _mark(got.content)} | {name: value for name, value in said.items() if value}
 
 
-async def _listing(fetcher: Fetcher, url: str, headers: Mapping[str, str], place: Place) -> AsyncIterator[Document]:
+async def _listing(
+    fetcher: Fetcher, url: str, headers: Mapping[str, str], seen: Mapping[str, Seen]
+) -> AsyncIterator[Document]:
     """Files that a web page lists, as servers show a folder: those below it, the same name once."""
     page = await fetcher.get(url, headers=headers)
     if page is None:
@@ -165,20 +170,20 @@ async def _listing(fetcher: Fetcher, url: str, headers: Mapping[str, str], place
     names = await asyncio.to_thread(_linked, url, page.content)
     if len(names) > _MAX_FILES:
         raise Unreachable(f"{url} lists {len(names):,} files; at most {_MAX_FILES:,} are read.")
-    seen: dict[str, Place] = dict(place.get("files", {}))
+    now = times.now()
     for link in names:
-        before = seen.get(link, {})
+        known = seen.get(link)
+        if known and known.waits(now):
+            continue
+        # Of what failed nothing is known: it has to come whole.
+        before: Place = known.mark if known and not known.failures else {}
         try:
             got = await fetcher.get(link, headers=headers, known=_known(before))
         except Unreachable as error:
-            yield Document(link, b"", {"files": seen}, problem=error.detail)
+            yield Document(link, b"", {}, problem=error.detail, key=link, mark={})
             continue
         if got is not None and _mark(got.content) != before.get("sha256"):
-            seen[link] = _place(got)
-            document = Document(unquote(link), got.content, {"files": seen}, got.media_type)
-            yield document
-            if document.failed:
-                del seen[link]
+            yield Document(unquote(link), got.content, {}, got.media_type, key=link, mark=_place(got))
 
 
 def _linked(url: str, content: bytes) -> list[str]:
@@ -204,7 +209,9 @@ def _is_file(name: str) -> bool:
     return bool(name) and "/" not in name and not name.startswith("?") and name not in (".", "..")
 
 
-async def _misp_feed(fetcher: Fetcher, base: str, headers: Mapping[str, str], place: Place) -> AsyncIterator[Document]:
+async def _misp_feed(
+    fetcher: Fetcher, base: str, headers: Mapping[str, str], place: Place, seen: Mapping[str, Seen]
+) -> AsyncIterator[Document]:
     """A MISP feed: a manifest that dates its events, and a file for each event."""
     url = f"{base}manifest.json"
     known = _known(place.get("manifest", {}))
@@ -212,27 +219,25 @@ async def _misp_feed(fetcher: Fetcher, base: str, headers: Mapping[str, str], pl
     if got is None:
         return
     dated = await asyncio.to_thread(_manifest, url, got.content)
-    seen: dict[str, str] = {uuid: at for uuid, at in place.get("events", {}).items() if uuid in dated}
-    new = sorted((at, uuid) for uuid, at in dated.items() if seen.get(uuid) != at)
-    whole = True
+    now = times.now()
+    new = sorted((at, uuid) for uuid, at in dated.items() if _is_due(seen.get(uuid), at, now))
+    # Those that wait after a failure are not here either.
+    whole = not any(uuid in seen and seen[uuid].mark == at and seen[uuid].waits(now) for uuid, at in dated.items())
     for nth, (at, uuid) in enumerate(new, start=1):
         name = f"{base}{uuid}.json"
         try:
             event = await fetcher.get(name, headers=headers)
         except Unreachable as error:
             whole = False
-            yield Document(name, b"", {"events": seen}, problem=error.detail)
+            yield Document(name, b"", {}, problem=error.detail, key=uuid, mark=at)
             continue
         if event is None:
             continue
-        seen[uuid] = at
         # Not before all its events are here the manifest may be «not modified».
         manifest = {"manifest": _place(got)} if whole and nth == len(new) else {}
-        document = Document(name, event.content, {"events": seen, **manifest}, event.media_type)
+        document = Document(name, event.content, manifest, event.media_type, key=uuid, mark=at)
         yield document
-        if document.failed:
-            whole = False
-            del seen[uuid]
+        whole = whole and not document.failed
 
 
 def _manifest(url: str, content: bytes) -> dict[str, str]:
@@ -245,7 +250,7 @@ def _manifest(url: str, content: bytes) -> dict[str, str]:
         raise Unreachable(f"{url} is no manifest of a MISP feed.")
     if len(events) > _MAX_EVENTS:
         raise Unreachable(f"{url} names {len(events):,} events; at most {_MAX_EVENTS:,} are read.")
-    # The date is kept in the place, and PostgreSQL takes no NUL in JSON.
+    # The date is kept, whatever it is.
     return {
         uuid: ascii(said.get("timestamp", ""))[:_NAME].strip("'")
         for uuid, said in events.items()
@@ -267,7 +272,7 @@ async def _collection(fetcher: Fetcher, url: str, headers: Mapping[str, str], pl
     asked: set[tuple[str | None, str | None]] = set()
     while True:
         if (after, token) in asked:
-            raise Unreachable(f"{url} sends the same page again and again; its operator should know.")
+            raise Unreachable(f"{shown(url)} sends the same page again and again; its operator should know.")
         asked.add((after, token))
         query = f"&added_after={quote(after)}" if after else ""
         query += f"&next={quote(token, safe='')}" if token else ""
@@ -278,15 +283,15 @@ async def _collection(fetcher: Fetcher, url: str, headers: Mapping[str, str], pl
         more, token = bool(envelope.get("more")), envelope.get("next")
         last, mark = got.headers.get("x-taxii-date-added-last"), _mark(got.content)
         if mark == before and more:
-            raise Unreachable(f"{url} sends the same page again and again; its operator should know.")
+            raise Unreachable(f"{shown(url)} sends the same page again and again; its operator should know.")
         if envelope.get("objects") and mark != before:
             goes_on = _before(last, more) if last else began if not more else after
             there = {"page": mark} if not more else {}
             after_it = there | ({"added_after": goes_on} if goes_on else {})
-            document = Document(url, got.content, after_it, got.media_type)
+            document = Document(shown(url), got.content, after_it, got.media_type)
             yield document
             if document.failed:
-                raise Unreachable(f"{url}: a page could not be taken in; the next run begins with it.")
+                raise Unreachable(f"{shown(url)}: a page could not be taken in; the next run begins with it.")
         before = mark
         if not more:
             return
@@ -306,7 +311,7 @@ def _envelope(url: str, content: bytes) -> dict[str, Any]:
     try:
         envelope = orjson.loads(unpacked(content, MAX_BYTES))
     except orjson.JSONDecodeError as error:
-        raise Unreachable(f"{url} does not answer as a TAXII 2.1 collection: {error}.") from error
+        raise Unreachable(f"{shown(url)} does not answer as a TAXII 2.1 collection: {error}.") from error
     if not isinstance(envelope, dict) or not isinstance(envelope.get("objects", []), list):
-        raise Unreachable(f"{url} does not answer as a TAXII 2.1 collection: there is no list of objects.")
+        raise Unreachable(f"{shown(url)} does not answer as a TAXII 2.1 collection: there is no list of objects.")
     return envelope

@@ -146,6 +146,8 @@ class Site:
     visitor: Actor | None
     #: the sandbox's: everything well-formed is released at once
     free: bool
+    #: the demonstration's and the sandbox's: submissions may say that they are made up
+    samples: bool
     #: where definitions of feeds lie, whose health is told; None: nobody asks
     feeds: Path | None
     #: requests that are answered once for ever hold a connection while they wait for others

@@ -67,6 +67,11 @@ async def post_submission(member: Submitter, request: Request, here: Here) -> Re
     key = _idempotency_key(request)
     document, texts = await forms.read(request, here.max_content_length, forms.PARAMETERS)
     wishes = await asyncio.to_thread(forms.wishes, texts, document)
+    if wishes.sample and not here.samples:
+        raise Forbidden(
+            "sample is for servers that were set up for trying (isac demo, isac sandbox); here addresses that are "
+            "reserved for documentation are refused, whoever hands them in."
+        )
     async with here.pool.connection() as db:
         shelf = await _audience(db, wishes.audience, member)
         source = wishes.source or await members.name(db, member.organization)

@@ -81,7 +81,8 @@ _KINDS = {
         "",
     ),
 }
-_LITERAL = r"'([^'\\]*+(?:\\['\\][^'\\]*+)*+)'"
+# Nothing is tried twice without possessive groups either: each sign has one place only.
+_LITERAL = r"'([^'\\]*(?:\\['\\][^'\\]*)*)'"
 _ONE = re.compile(rf"\[ ?([a-z0-9-]+:[A-Za-z0-9_.'\[\]*-]+) ?= ?{_LITERAL} ?\]")
 _EACH = re.compile(rf"(\[?) ?({'|'.join(map(re.escape, _KINDS))}) ?= ?{_LITERAL} ?(\]?)( AND | OR | FOLLOWEDBY |\Z)")
 _ESCAPE = re.compile(r"\\(['\\])")
@@ -136,7 +137,7 @@ def _read(kind: str, value: str) -> Observable | None:
 
 # The closing quote is optional, so that one that is missing is seen in linear time: the grammar's lexer tries again
 # from each quote, 5 seconds for 4 KiB.
-_QUOTED = re.compile(r"'[^'\\]*+(?:\\['\\][^'\\]*+)*+('?)")
+_QUOTED = re.compile(r"'[^'\\]*(?:\\['\\][^'\\]*)*('?)")
 _TOKEN = re.compile(r"[\w-]+|[^\s\w]")
 
 
@@ -179,7 +180,7 @@ def _by_grammar(text: str) -> Checked:
 
 
 # In STIX 2.0 these times were text; 2.1 asks for a t before them.
-_OLD_TIME = re.compile(r"\b(START|STOP)\s*+(?=')")
+_OLD_TIME = re.compile(r"\b(START|STOP)\s*(?=')")
 
 
 def version(text: str) -> str:

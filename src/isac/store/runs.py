@@ -52,6 +52,21 @@ class Brought:
     unreadable: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen of one document of a source that has many."""
+
+    #: JSON; what tells whether it changed
+    mark: Any
+    #: how often in a row it could not be taken in
+    failures: int = 0
+    again_at: datetime | None = None
+
+    def waits(self, now: datetime) -> bool:
+        """It failed, and is not to be asked for yet."""
+        return self.again_at is not None and now < self.again_at
+
+
 @contextlib.asynccontextmanager
 async def alone(conn: Connection, feed: str) -> AsyncIterator[bool]:
     """Is nobody else running this feed? While the context lasts nobody will."""
@@ -100,7 +115,7 @@ async def end(conn: Connection, pk: int, brought: Brought, at: datetime) -> None
 async def bookmark(conn: Connection, pk: int, feed: str, place: dict[str, Any]) -> None:
     """Note how far a run has come, so that the next one goes on from there even if this one is cut off."""
     await conn.execute("UPDATE feed_runs SET bookmark = %s WHERE pk = %s", (orjson.dumps(place), pk))
-    # Only the newest is asked for, and that of many files is long.
+    # Only the newest is asked for.
     await conn.execute(
         "UPDATE feed_runs SET bookmark = NULL WHERE feed = %s AND pk < %s AND bookmark IS NOT NULL", (feed, pk)
     )
@@ -114,6 +129,22 @@ async def last_bookmark(conn: Connection, feed: str) -> dict[str, Any]:
         (feed,),
     )
     return dict(orjson.loads(rows[0][0])) if rows else {}
+
+
+async def see(conn: Connection, feed: str, name: str, seen: Seen) -> None:
+    """Note what was seen of one document."""
+    await conn.execute(
+        """INSERT INTO feed_documents (feed, name, mark, failures, again_at) VALUES (%s, %s, %s, %s, %s)
+           ON CONFLICT (feed, name) DO UPDATE
+           SET mark = EXCLUDED.mark, failures = EXCLUDED.failures, again_at = EXCLUDED.again_at""",
+        (feed, name, orjson.dumps(seen.mark), min(seen.failures, 30_000), seen.again_at),
+    )
+
+
+async def seen(conn: Connection, feed: str) -> dict[str, Seen]:
+    """What was seen of each document, by its name."""
+    rows = await fetch(conn, "SELECT name, mark, failures, again_at FROM feed_documents WHERE feed = %s", (feed,))
+    return {name: Seen(orjson.loads(mark), failures, again_at) for name, mark, failures, again_at in rows}
 
 
 async def latest(conn: Connection, feed: str, limit: int = 1, outcomes: Sequence[Outcome] = ()) -> list[Run]:

@@ -245,6 +245,20 @@ feed_runs = Table(
     Index("feed_runs_payload", "payload", postgresql_where=text("payload IS NOT NULL")),
 )
 
+feed_documents = Table(
+    "feed_documents",
+    metadata,
+    # of a source that has many documents, each as it was when it was taken in, or could not be
+    _must("feed", Text),
+    _must("name", Text(collation="C")),
+    # JSON: what tells whether it changed
+    _must("mark", LargeBinary),
+    # how often in a row it could not be taken in, and when it is asked for again
+    _must("failures", SmallInteger),
+    Column("again_at", _WHEN),
+    PrimaryKeyConstraint("feed", "name"),
+)
+
 listed = Table(
     "listed",
     metadata,
