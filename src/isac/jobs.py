@@ -1,4 +1,4 @@
-"""What is done by itself: feeds are read when they are due, what is no longer valid ends, old payloads go.
+"""What is done by itself: feeds are read when they are due, what is no longer valid ends, what is old goes.
 
 procrastinate keeps the jobs in PostgreSQL, in a schema of its own: one run of a feed at a time, more tries with growing
 pauses, and what a killed worker left is done by the next.
@@ -20,7 +20,7 @@ from isac.errors import Surroundings
 from isac.ingest import feeds, sources
 from isac.ingest.feeds import Feed
 from isac.ingest.sources import Around
-from isac.store import archive, database, log, runs
+from isac.store import archive, database, log, runs, submissions
 from isac.store.database import Pool
 from isac.store.facts import By
 
@@ -69,6 +69,7 @@ async def work(url: str, around: Around, retention: timedelta | None) -> None:
                 app = jobs(url, Work(pool, around, retention))
                 async with app.open_async():
                     await _again(app)
+                    await _end_cut_off(pool)
                     with contextlib.suppress(AlreadyEnqueued):
                         await app.configure_task("due").defer_async(timestamp=0)
                     await _until_told(app)
@@ -144,6 +145,11 @@ def jobs(url: str, at: Work) -> procrastinate.App:
     async def again(timestamp: int) -> None:
         await _again(app)
 
+    @app.periodic(cron=_MINUTELY)
+    @app.task(name="end_cut_off", queueing_lock="end_cut_off")
+    async def end_cut_off(timestamp: int) -> None:
+        await _end_cut_off(at.pool)
+
     return app
 
 
@@ -208,6 +214,15 @@ async def _expire(pool: Pool) -> None:
     while over:
         async with pool.connection() as conn, conn.transaction():
             over = bool(await log.expire(conn, By(_ACTOR, times.now())))
+
+
+async def _end_cut_off(pool: Pool) -> None:
+    over = True
+    while over:
+        async with pool.connection() as conn:
+            over = await submissions.end_cut_off(conn, times.now())
+        if over:
+            _logger.warning("submissions cut off", extra={"submissions": over})
 
 
 async def _prune(at: Work) -> None:

@@ -104,7 +104,8 @@ async def _take_in(
     begun, in_company = 0, False
     try:
         # Companions first, since clients want markings before what they mark.
-        async with aclosing(judged(judge, submission.pieces, companions + others, second)) as batches:
+        found = judged(judge, submission.pieces, companions + others, second)
+        async with submissions.alive(pool, pk), aclosing(found) as batches:
             async for batch in batches:
                 ids = {arrival.stix_id for arrival in batch.arrivals}
                 # In twos: one is prepared while one is written. But nothing overtakes the companions.
@@ -115,8 +116,8 @@ async def _take_in(
                     await _one_written(writing)
                 task = asyncio.create_task(_write(pool, batch, submission.audience, poster, pk, outcome, progress))
                 writing[task] = ids
-        while writing:
-            await _one_written(writing)
+            while writing:
+                await _one_written(writing)
     finally:
         for task in writing:
             task.cancel()

@@ -153,7 +153,7 @@ submissions = Table(
     Column("audience", ForeignKey("audiences.pk"), nullable=False),
     _must("source", Text),
     _must("received_at", _WHEN),
-    # None while it is being taken in, or for ever where that was cut off
+    # None while it is being taken in
     Column("completed_at", _WHEN),
     _must("accepted", Integer, server_default=text("0")),
     _must("held", Integer, server_default=text("0")),
@@ -178,6 +178,9 @@ submissions = Table(
     _must("left_out", Integer, server_default=text("0")),
     # JSON of those lines, and of the names of objects that were held or refused
     Column("details", LargeBinary),
+    # when its writer was last heard of, None where it took only seconds: one that is silent was killed
+    Column("alive_at", _WHEN),
+    Index("submissions_open", "pk", postgresql_where=text("completed_at IS NULL")),
     Index("submissions_payload", "payload", postgresql_where=text("payload IS NOT NULL")),
     Index("submissions_organization", "organization", "pk"),
 )
