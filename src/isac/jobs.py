@@ -20,7 +20,7 @@ from isac.errors import Surroundings
 from isac.ingest import feeds, sources
 from isac.ingest.feeds import Feed
 from isac.ingest.sources import Around
-from isac.store import archive, database, log, runs, submissions
+from isac.store import archive, database, log, polls, runs, submissions
 from isac.store.database import Pool
 from isac.store.facts import By
 
@@ -36,6 +36,8 @@ _PATIENCE = 5.0
 _AT_ONCE, _BESIDE = 4, 2
 _FEEDS, _OTHERS = "feeds", "default"
 _TRIES = 3
+#: seconds between two portions of what goes
+_PAUSE = 0.05
 # 5, 25 and 125 seconds later; then it waits for its turn.
 _AGAIN = procrastinate.RetryStrategy(max_attempts=_TRIES, exponential_wait=5)
 _logger = logging.getLogger(__name__)
@@ -51,7 +53,7 @@ class Work:
 
     pool: Pool
     around: Around
-    #: how long a payload is kept; None: for ever
+    #: how long what came and what was given out is kept; None: for ever
     retention: timedelta | None
     #: what was wrong with definitions when last looked at; it is told once while it stays the same
     wrong: set[str] = field(default_factory=set)
@@ -217,17 +219,24 @@ async def _expire(pool: Pool) -> None:
 
 
 async def _end_cut_off(pool: Pool) -> None:
-    over = True
-    while over:
-        async with pool.connection() as conn:
-            over = await submissions.end_cut_off(conn, times.now())
-        if over:
-            _logger.warning("submissions cut off", extra={"submissions": over})
+    async with pool.connection() as conn:
+        while ended := await submissions.end_cut_off(conn, times.now()):
+            _logger.warning("submissions cut off", extra={"submissions": ended})
 
 
 async def _prune(at: Work) -> None:
-    if at.retention is not None:
-        async with at.pool.connection() as conn:
-            gone = await archive.prune(conn, times.now() - at.retention)
-        if gone:
-            _logger.info("payloads pruned", extra={"count": gone})
+    """What is old goes, a little at a time: whoever serves meanwhile notices nothing."""
+    if at.retention is None:
+        return
+    before = times.now() - at.retention
+    gone = {"payloads": 0, "polls": 0, "runs": 0}
+    for name, prune in (("payloads", archive.prune), ("polls", polls.prune), ("runs", runs.prune)):
+        while True:
+            async with at.pool.connection() as conn:
+                some = await prune(conn, before)
+            gone[name] += some
+            if not some:
+                break
+            await asyncio.sleep(_PAUSE)
+    if any(gone.values()):
+        _logger.info("pruned", extra=gone)

@@ -445,4 +445,5 @@ polls = Table(
     _must("last_added", _WHEN),
     _must("count", Integer),
     Index("polls_last_added", "collection", "last_added"),
+    Index("polls_at", "at"),
 )
