@@ -50,25 +50,26 @@ def test_of_each_feed_the_runs_stay_that_tell_how_it_is(
 ) -> None:
     """`quiet` has been unchanged for years, `broken` fails, `new` is read each day; `place` failed with a bookmark."""
     monkeypatch.setattr(runs, "_AT_ONCE", at_once)
-    for feed, day, outcome, *bookmark in [
-        ("quiet", 900, "taken"),
-        ("quiet", 800, "taken"),
-        ("quiet", 700, "unchanged"),
-        ("quiet", 600, "unchanged"),
-        ("quiet", 500, "failed"),
-        ("broken", 700, "failed"),
-        ("broken", 600, "failed"),
-        ("new", 401, "kept"),
-        ("new", 399, "failed"),
-        ("new", 1, "kept"),
+    runs_of: list[tuple[str, int, str, str]] = [
+        ("quiet", 900, "taken", ""),
+        ("quiet", 800, "taken", ""),
+        ("quiet", 700, "unchanged", ""),
+        ("quiet", 600, "unchanged", ""),
+        ("quiet", 500, "failed", ""),
+        ("broken", 700, "failed", ""),
+        ("broken", 600, "failed", ""),
+        ("new", 401, "kept", ""),
+        ("new", 399, "failed", ""),
+        ("new", 1, "kept", ""),
         ("place", 800, "failed", "x"),
-        ("place", 700, "taken"),
-    ]:
+        ("place", 700, "taken", ""),
+    ]
+    for feed, day, outcome, bookmark in runs_of:
         rows(
             database_url,
             f"""INSERT INTO feed_runs (feed, started_at, outcome, problem, bookmark)
                 VALUES ('{feed}', now() - interval '{day} days', '{outcome}', '',
-                        nullif('{"".join(bookmark)}', '')::bytea)""",
+                        nullif('{bookmark}', '')::bytea)""",
         )
     prune(timedelta(days=400))
     left = rows(database_url, "SELECT feed, (now()::date - started_at::date) FROM feed_runs ORDER BY pk")

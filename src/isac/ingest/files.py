@@ -237,7 +237,7 @@ async def ingest(
     outcome = await take_in(pool, submission, asking, free=free, beside=beside, progress=progress)
     outcome.counts += Counts(repeated=again)
     async with pool.connection() as conn, conn.transaction():
-        if outcome.classified:
+        if outcome.unkept:
             await archive.drop(conn, came, times.now() if payload.part else None)
         else:
             kept = await archive.keep(conn, came, media_type, times.now())

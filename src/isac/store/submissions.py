@@ -19,6 +19,7 @@ import orjson
 from isac import times
 from isac.errors import NotFound
 from isac.policy.actors import MANAGERS, Actor, Audience, Role
+from isac.stix import objects
 from isac.stix.markings import TLP
 from isac.store.database import Away, Connection, Pool
 from isac.store.facts import as_uuid, fetch
@@ -427,6 +428,11 @@ class Holding:
     reason: str
     digest: bytes
     raw: bytes
+
+    @property
+    def modified(self) -> int:
+        """Nanoseconds since 1970; 0 for what has no version."""
+        return objects.instant(self.version) if self.version else 0
 
 
 async def hold(conn: Connection, pk: int, audience: int, holdings: Sequence[Holding], at: datetime) -> None:

@@ -285,6 +285,7 @@ versions = Table(
     # the organization that handed it in; of a relayed object not its producer
     _must("publisher", Integer),
     Column("submission", BigInteger),
+    # empty: it was erased, and is no fact any more
     _must("raw", LargeBinary),
     UniqueConstraint("object", "producer", "modified"),
     Index(
@@ -309,6 +310,21 @@ grants = Table(
     _must("granted_at", _WHEN),
     _must("granted_by", Text),
     PrimaryKeyConstraint("object", "audience", "producer"),
+)
+
+erased = Table(
+    "erased",
+    metadata,
+    # what was erased, and does not come in again
+    _pk(BigInteger(), always=True),
+    _must("object", BigInteger),
+    # None: everybody's
+    Column("producer", Integer),
+    # None: every version
+    Column("modified", BigInteger),
+    # SHA-256 of each object's bytes
+    _must("digests", ARRAY(LargeBinary)),
+    Index("erased_object", "object"),
 )
 
 waiting = Table(
