@@ -19,7 +19,8 @@ CREATE TABLE erased (
   object bigint NOT NULL,
   producer integer,
   modified bigint,
-  digests bytea[] NOT NULL
+  digests bytea[] NOT NULL,
+  at timestamptz NOT NULL
 );
 CREATE INDEX erased_object ON erased (object);
 GRANT SELECT ON erased TO isac_app;

@@ -9,6 +9,7 @@ import io
 import tarfile
 import uuid
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ class Desk:
 
         async def work() -> Erased:
             async with database.pool(self.url, size=3, role=database.OWNER) as pool:
-                carriers = await erasing.carriers(pool, things, lambda _, __: None)
+                carriers = await erasing.carriers(pool, things)
                 public_ids = [each for each in ids if "--" not in each]
                 return await erasing.erase(pool, things, public_ids, carriers, By("op", times.now(), reason), dry=dry)
 
@@ -271,13 +272,58 @@ def test_whoever_brings_it_meanwhile_leaves_nothing_of_it_in_the_log(desk: Desk)
         by, thing = By("op", times.now(), "asked for"), erasing.thing(one["id"])
         async with database.pool(desk.url, size=3, role=database.OWNER) as pool:
             await asyncio.wait(handing, return_when=asyncio.FIRST_COMPLETED, timeout=0.1)
-            await erasing.erase(pool, [thing], [], set(), by)
+            await erasing.erase(pool, [thing], [], await erasing.carriers(pool, [thing]), by)
             assert not all(task.done() for task in handing), "it came too late to meet anybody"
             await asyncio.gather(*handing)
             # What they had brought before it was erased is gone; what they brought later never came in.
-            assert desk.marked().keys() <= {"payload_pieces"}
+            assert desk.marked() == {}
 
     desk.run(work())
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["taken", "held"])
+def test_what_is_erased_while_its_file_is_taken_in_is_not_archived(desk: Desk, *, waits: bool) -> None:
+    """The objects are written, the file is archived next; in between it is erased, and once it had been handed in."""
+    one = tool(object_marking_refs=[f"marking-definition--{uuid.uuid4()}"] if waits else [])
+    if not waits:
+        del one["object_marking_refs"]
+        desk.take(bundle(one), "us-oh")
+
+    def erase(_: int) -> None:
+        with ThreadPoolExecutor(1) as beside:
+            beside.submit(erase_alone).result()
+
+    def erase_alone() -> None:
+        with asyncio.Runner() as runner:
+            Desk(desk.pool, runner.run, desk.url, {}, desk.folder).erase(one["id"])
+
+    desk.take(bundle(one, tool(name="beside")), progress=erase)
+    assert desk.marked() == {}
+    assert rows(desk.url, "SELECT count(*) FROM payload_pieces") == [(0,)]
+    desk.take(bundle(tool(name="another")))
+    assert rows(desk.url, "SELECT count(*) FROM payload_pieces") == [(1,)]
+
+
+def test_what_came_after_the_look_is_erased_too(desk: Desk) -> None:
+    """Between what would go and the word of whoever is asked, the object is handed in once more."""
+    one = tool()
+    desk.take(bundle(one))
+
+    async def look() -> erasing.Carriers:
+        async with database.pool(desk.url, size=2, role=database.OWNER) as pool:
+            return await erasing.carriers(pool, [erasing.thing(one["id"])])
+
+    found = desk.run(look())
+    desk.take(bundle(one, tool(name="beside")))
+    rows(desk.url, "UPDATE submissions SET report = NULL")
+
+    async def go_on() -> None:
+        async with database.pool(desk.url, size=2, role=database.OWNER) as pool:
+            by = By("op", times.now(), "asked for")
+            await erasing.erase(pool, [erasing.thing(one["id"])], [], found, by)
+
+    desk.run(go_on())
+    assert desk.marked() == {}
 
 
 # -------------------------------------------------------------------------------------------- it does not come in again
@@ -404,4 +450,4 @@ def test_the_application_itself_may_not_erase(desk: Desk) -> None:
     desk.take(bundle(one))
     by = By("op", times.now(), "x")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        desk.run(erasing.erase(desk.pool, [Thing(one["id"])], [], set(), by))
+        desk.run(erasing.erase(desk.pool, [Thing(one["id"])], [], erasing.Carriers([]), by))

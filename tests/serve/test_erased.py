@@ -27,7 +27,9 @@ QUERIES: list[dict[str, Any]] = [{}, {"match[version]": "all"}, {"match[version]
 def erase(url: str, stix_id: str) -> None:
     async def work() -> None:
         async with database.pool(url, size=3, role=database.OWNER) as pool:
-            await erasing.erase(pool, [erasing.thing(stix_id)], [], set(), By("op", times.now(), "asked for"))
+            await erasing.erase(
+                pool, [erasing.thing(stix_id)], [], erasing.Carriers([]), By("op", times.now(), "asked for")
+            )
 
     uvloop.run(work())
 

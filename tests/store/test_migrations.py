@@ -166,7 +166,7 @@ FORBIDDEN = [
     "UPDATE versions SET first_added = now()",
     "DELETE FROM versions",
     "DELETE FROM objects",
-    "INSERT INTO erased (object, digests) VALUES (1, '{}')",
+    "INSERT INTO erased (object, digests, at) VALUES (1, '{}', now())",
     "UPDATE erased SET object = 0",
     "DELETE FROM erased",
     "UPDATE held SET raw = ''",

@@ -10,7 +10,7 @@ from isac import times
 from isac.cli.terminal import OPERATOR, bar, out, with_database
 from isac.errors import Invalid, NotFound
 from isac.ingest import erasing
-from isac.ingest.erasing import Erased
+from isac.ingest.erasing import Carriers, Erased
 from isac.stix import objects
 from isac.store import database, recall
 from isac.store.database import Pool
@@ -42,7 +42,7 @@ def erase(
     if not things and (producer or version):
         raise Invalid("--producer and --version are for objects; a submission is erased as a whole.")
 
-    async def look(pool: Pool) -> tuple[set[int], Erased, list[tuple[Thing, Recall]]]:
+    async def look(pool: Pool) -> tuple[Carriers, Erased, list[tuple[Thing, Recall]]]:
         with bar("what was handed in") as (expected, progress):
 
             def told(number: int, total: int) -> None:
@@ -112,11 +112,6 @@ def _plan(plan: Erased) -> Sequence[str]:
     lines += [f"  SHA-256 {digest}, {size:,} bytes" for digest, size in rest.payloads]
     lines.append(f"{len(rest.submissions)} submissions lose their reports and words; their counts stay")
     lines += [f"  {public_id}" for public_id in rest.submissions]
-    if rest.under_way:
-        lines.append(
-            f"{rest.under_way} submissions are being taken in just now. If one of them carries it too, it may be kept"
-            " after this: wait, and look again."
-        )
     return lines
 
 

@@ -5,9 +5,10 @@ or, where we wrote the object from a list or a MISP event, if its value stands i
 """
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -51,22 +52,39 @@ def thing(stix_id: str, producer: str | None = None, modified: int | None = None
     return Thing(stix_id.lower(), producer, modified)
 
 
-async def carriers(pool: Pool, things: Sequence[Thing], progress: Callable[[int, int], None]) -> set[int]:
-    """Database keys of the payloads that carry one of these; `progress` hears how many were looked at, of how many."""
-    if not things:
-        return set()
-    found = set[int]()
+@dataclass(slots=True)
+class Carriers:
+    """The payloads that carry one of some objects. What they are looked for is known before it is erased."""
+
+    sought: Sequence["_Sought"]
+    #: database keys
+    payloads: set[int] = field(default_factory=set)
+    #: all up to this one were looked through
+    last: int = 0
+
+    async def look(self, pool: Pool, progress: Callable[[int, int], None] = lambda _, __: None) -> None:
+        """Look through what came since; `progress` hears how many payloads were looked through, of how many."""
+        if not self.sought:
+            return
+        async with pool.connection() as conn:
+            kept = await erasure.payloads(conn, self.last)
+            for number, (payload, organizations) in enumerate(kept, 1):
+                # One that went meanwhile carries nothing.
+                with contextlib.suppress(NotFound):
+                    content = await archive.read(conn, payload)
+                    if await asyncio.to_thread(_carries, content, organizations, self.sought):
+                        self.payloads.add(payload)
+                self.last = payload
+                progress(number, len(kept))
+
+
+async def carriers(
+    pool: Pool, things: Sequence[Thing], progress: Callable[[int, int], None] = lambda _, __: None
+) -> Carriers:
+    """Everything that carries one of these."""
     async with pool.connection() as conn:
-        sought = [_Sought.of(each, *await erasure.stored(conn, each)) for each in things]
-        kept = await erasure.payloads(conn)
-        for number, (payload, organizations) in enumerate(kept, 1):
-            try:
-                content = await archive.read(conn, payload)
-            except NotFound:
-                continue  # it went meanwhile
-            if await asyncio.to_thread(_carries, content, organizations, sought):
-                found.add(payload)
-            progress(number, len(kept))
+        found = Carriers([_Sought.of(each, *await erasure.stored(conn, each)) for each in things])
+    await found.look(pool, progress)
     return found
 
 
@@ -119,20 +137,25 @@ def _carries(content: bytes, organizations: Sequence[int], sought: Sequence[_Sou
 
 
 async def erase(
-    pool: Pool, things: Sequence[Thing], public_ids: Sequence[str], carriers: set[int], by: By, *, dry: bool = False
+    pool: Pool, things: Sequence[Thing], public_ids: Sequence[str], carriers: Carriers, by: By, *, dry: bool = False
 ) -> Erased:
     """Erase objects, and what submissions were read from. `dry`: only say what would go.
 
-    Objects first, since then nothing new of them comes in. Each deed is a transaction of its own, for none may wait for
-    anything with the log's lock in its hands; what was cut off is finished by the same once more. Raises NotFound for
-    a submission that is unknown.
+    First all that carries the objects, while it is known what to look for; then the objects, after which nothing new
+    of them comes in; then what came meanwhile. Each is a transaction of its own, for none may wait for anything with
+    the log's lock in its hands, and what was cut off is finished by the same once more. Raises NotFound for a
+    submission that is unknown.
     """
     versions = []
     async with pool.connection() as conn:
+        async with conn.transaction(force_rollback=dry):
+            rest = await erasure.erase_rest(conn, things, public_ids, carriers.payloads, by)
         for each in things:
             async with conn.transaction(force_rollback=dry):
                 producer = (await facts.producers(conn, [each.producer]))[each.producer] if each.producer else None
                 versions.append((each, await log.erase(conn, each.stix_id, by, producer, each.modified)))
-        async with conn.transaction(force_rollback=dry):
-            rest = await erasure.erase_rest(conn, things, public_ids, carriers, by)
+        if not dry:
+            await carriers.look(pool)
+            async with conn.transaction():
+                rest += await erasure.erase_rest(conn, things, [], carriers.payloads, by)
     return Erased(versions, rest)

@@ -59,6 +59,11 @@ class Outcome:
     #: something in it is classified, or was erased here, so nothing of it must be archived
     unkept: bool = False
 
+    @property
+    def ids(self) -> set[str]:
+        """The ids of its objects, of very many the first."""
+        return {each["id"] for each in (*self.successes, *self.pendings)}
+
 
 async def take_in(
     pool: Pool,

@@ -8,6 +8,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import orjson
 
@@ -19,6 +20,8 @@ from isac.store import audit
 from isac.store.database import Connection
 from isac.store.facts import By, Change, as_uuid, fetch
 
+#: clocks of several machines may differ, and a deed may wait
+_SKEW = timedelta(minutes=1)
 #: the instant of what has neither modified nor created
 _NEVER = "1970-01-01T00:00:00Z"
 
@@ -54,8 +57,13 @@ class Rest:
     payloads: list[tuple[str, int]]
     #: public ids
     submissions: list[str]
-    #: submissions that are being taken in just now: what they bring may be archived after this
-    under_way: int
+
+    def __add__(self, other: "Rest") -> "Rest":
+        return Rest(
+            self.held + other.held,
+            sorted(self.payloads + other.payloads),
+            sorted({*self.submissions, *other.submissions}),
+        )
 
 
 # -------------------------------------------------------------------------------------------- of the log, for its deed
@@ -87,13 +95,13 @@ async def overwrite(conn: Connection, change: Change, versions: Sequence[int]) -
     ]
 
 
-async def keep_out(conn: Connection, change: Change, erased: Erased) -> None:
+async def keep_out(conn: Connection, change: Change, erased: Erased, by: By) -> None:
     """Remember what was erased of a locked object, once; a held version's marking rules no more."""
     known = [(each.producer, each.modified) for each in change.facts.erased]
     if erased.digests or (erased.producer, erased.modified) not in known:
         await conn.execute(
-            "INSERT INTO erased (object, producer, modified, digests) VALUES (%s, %s, %s, %s)",
-            (change.pk, erased.producer, erased.modified, sorted(erased.digests)),
+            "INSERT INTO erased (object, producer, modified, digests, at) VALUES (%s, %s, %s, %s, %s)",
+            (change.pk, erased.producer, erased.modified, sorted(erased.digests), by.at),
         )
     await conn.execute(
         """DELETE FROM waiting WHERE object = %(object)s
@@ -139,14 +147,37 @@ async def stored(conn: Connection, thing: Thing) -> tuple[list[bytes], list[int]
     return [raw for raw, _ in rows], sorted({organization for _, organization in rows})
 
 
-async def payloads(conn: Connection) -> list[tuple[int, list[int]]]:
-    """Everything that is kept as it came, and the organizations that handed it in."""
+async def payloads(conn: Connection, after: int) -> list[tuple[int, list[int]]]:
+    """Everything beyond that database key that is kept as it came, and the organizations that handed it in.
+
+    What is being written down just now is waited for; whoever writes later asks `met` and finds what was erased.
+    """
+    async with conn.transaction():
+        await conn.execute("LOCK TABLE payloads IN SHARE MODE")
     rows = await fetch(
         conn,
         """SELECT p.pk, ARRAY(SELECT DISTINCT organization FROM submissions WHERE payload = p.pk) FROM payloads p
-           WHERE EXISTS (SELECT FROM payload_pieces WHERE payload = p.pk) ORDER BY p.pk""",
+           WHERE p.pk > %s AND EXISTS (SELECT FROM payload_pieces WHERE payload = p.pk) ORDER BY p.pk""",
+        (after,),
     )
     return [(pk, list(organizations)) for pk, organizations in rows]
+
+
+async def met(conn: Connection, public_id: str, stix_ids: Iterable[str]) -> bool:
+    """Was something erased that this submission brought (these ids, and what it stored), since it began?
+
+    To be asked once its payload is written down, in the same transaction.
+    """
+    return bool(
+        await fetch(
+            conn,
+            """SELECT FROM erased e JOIN objects o ON o.pk = e.object, submissions s
+               WHERE s.id = %s AND e.at > s.received_at - %s AND (o.stix_id = ANY(%s) OR EXISTS (
+                 SELECT FROM versions v
+                  WHERE v.object = e.object AND v.submission = s.pk AND octet_length(v.raw) = 0))""",
+            (public_id, _SKEW, list(stix_ids)),
+        )
+    )
 
 
 # ------------------------------------------------------------------------------------------------------- all else, gone
@@ -196,8 +227,7 @@ async def erase_rest(
     )
     for public_id in public_ids:
         await audit.record(conn, by.actor, "erase", f"submission {public_id}", by.reason, by.at)
-    ((under_way,),) = await fetch(conn, "SELECT count(*) FROM submissions WHERE completed_at IS NULL")
-    return Rest(held, emptied, sorted(public_id for _, public_id in gone), under_way)
+    return Rest(held, emptied, sorted(public_id for _, public_id in gone))
 
 
 async def _erase_held(conn: Connection, thing: Thing, by: By) -> tuple[int, set[int]]:
@@ -234,15 +264,17 @@ async def _erase_held(conn: Connection, thing: Thing, by: By) -> tuple[int, set[
 
 
 async def _naming(conn: Connection, thing: Thing) -> set[int]:
-    """The submissions that brought what was erased of an object, and those whose reports name it."""
+    """The submissions that brought what is or was erased of an object, and those whose reports name it."""
     rows = await fetch(
         conn,
-        """SELECT v.submission FROM versions v JOIN objects o ON o.pk = v.object
-            WHERE o.stix_id = %(id)s AND octet_length(v.raw) = 0 AND v.submission IS NOT NULL
+        """SELECT v.submission FROM versions v JOIN objects o ON o.pk = v.object JOIN producers p ON p.pk = v.producer
+            WHERE o.stix_id = %(id)s AND v.submission IS NOT NULL AND (octet_length(v.raw) = 0 OR (
+                  (%(producer)s::text IS NULL OR p.identity = %(producer)s)
+                  AND (%(modified)s::bigint IS NULL OR v.modified = %(modified)s)))
            UNION
            SELECT pk FROM submissions WHERE position(convert_to(%(id)s, 'UTF8') IN report) > 0
                                          OR position(convert_to(%(id)s, 'UTF8') IN details) > 0""",
-        {"id": thing.stix_id},
+        {"id": thing.stix_id, "producer": thing.producer, "modified": thing.modified},
     )
     return {pk for (pk,) in rows}
 

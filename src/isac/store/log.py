@@ -321,7 +321,7 @@ async def erase(
     pks = [version.pk for version in versions]
     gone = await erasure.overwrite(conn, change, pks)
     digests = [bytes.fromhex(each.sha256) for each in gone]
-    await erasure.keep_out(conn, change, Erased(producer, modified, frozenset(digests)))
+    await erasure.keep_out(conn, change, Erased(producer, modified, frozenset(digests)), by)
     for each in gone:
         stood = "; ".join(f"seq {seq} for {code}, dated {date}" for code, seq, date in each.rows) or "it stood nowhere"
         said = f"{by.reason} (producer {each.producer}, SHA-256 {each.sha256}, {stood})"

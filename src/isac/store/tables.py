@@ -324,6 +324,7 @@ erased = Table(
     Column("modified", BigInteger),
     # SHA-256 of each object's bytes
     _must("digests", ARRAY(LargeBinary)),
+    _must("at", _WHEN),
     Index("erased_object", "object"),
 )
 
