@@ -224,6 +224,20 @@ def test_a_misp_event_goes_that_carried_a_value(desk: Desk) -> None:
     assert desk.marked() == {}
 
 
+def test_a_bundle_of_stix_2_0_goes_that_carried_an_object_under_its_first_id(desk: Desk) -> None:
+    old = {"type": "tool", "id": f"tool--{uuid.uuid4()}", "created": JANUARY, "modified": JANUARY, "labels": ["x"]}
+    whole = {"type": "bundle", "id": f"bundle--{uuid.uuid4()}", "spec_version": "2.0"}
+    desk.take(orjson.dumps({**whole, "objects": [{**old, "name": f"Tool of {MARK}"}]}))
+    desk.take(orjson.dumps({**whole, "objects": [{**old, "id": f"tool--{uuid.uuid4()}", "name": "another"}]}))
+    rows(desk.url, "UPDATE submissions SET report = NULL, payload = NULL")  # only what is kept tells
+    (ours,) = [body["id"] for body in desk.shown() if MARK in body["name"]]
+    done = desk.erase(ours)
+
+    assert ours != old["id"]
+    assert desk.marked() == {}
+    assert len(done.rest.payloads) == 1
+
+
 def test_what_names_an_object_stays(desk: Desk) -> None:
     """An object that names the erased one says nothing of it but its id."""
     one, other = tool(), tool(name="another")

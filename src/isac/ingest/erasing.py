@@ -104,9 +104,9 @@ class _Sought:
         ids, values = {sought.stix_id}, set[str]()
         for raw in raws:
             body = orjson.loads(raw)
-            # What was STIX 2.0 names its original.
-            references = (each.get("external_id", "") for each in body.get("external_references", []))
-            ids |= {reference for reference in references if _ID.fullmatch(reference)}
+            # What was STIX 2.0 names its original last.
+            originals = (each.get("external_id", "").lower() for each in body.get("external_references", [])[-1:])
+            ids |= {original for original in originals if _ID.fullmatch(original)}
             if _OURS.fullmatch(sought.stix_id):
                 name = [body["name"]] if "name" in body and "pattern" not in body else []
                 values |= {re.sub(r"\\(.)", r"\1", each) for each in _LITERAL.findall(body.get("pattern", "")) + name}
