@@ -516,3 +516,59 @@ def test_one_wrong_definition_is_named_beside_the_others(isac: Terminal, tmp_pat
         assert "broken.toml: this is not TOML" in done.stderr
     empty = isac("feeds", "list", settings={"ISAC_FEEDS": str(tmp_path / "none")})
     assert "There is no feed in" in empty.stdout
+
+
+# ------------------------------------------------------------------------------------------------------------ erasing
+
+
+def test_erase_says_what_would_go_asks_and_erases(isac: Terminal) -> None:
+    name = isac.file("one.json", orjson.dumps({"type": "bundle", "id": "bundle--x", "objects": [TOOL]}))
+    assert isac("ingest", name, "--to", "us", "--source", "A source").returncode == 0
+    erasing = ("erase", TOOL["id"], "--reason", "a name")
+
+    plan = isac(*erasing, "--dry-run")
+    assert plan.returncode == 0
+    assert f"{TOOL['id']}: 1 versions; 1 rows of the log, for us" in plan.stdout
+    assert "1 payloads, as a whole" in plan.stdout
+    assert f"{TOOL['id']} was given to:\n  nobody" in plan.stdout
+    asked = isac(*erasing)  # standard input ends at once
+    assert asked.returncode != 0
+    assert (isac.count("payload_pieces"), isac.count("erased")) == (1, 0)
+
+    done = isac(*erasing, "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "Erased: 1 versions, 0 held objects, 1 payloads." in done.stdout
+    assert (isac.count("payload_pieces"), isac.count("erased")) == (0, 1)
+    again = isac("ingest", name, "--to", "us", "--source", "A source")
+    assert again.returncode == 1
+    assert "was erased here" in again.stdout
+    assert isac("polls", "who-has", TOOL["id"]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tool--00000000-0000-4000-8000-000000000009"], "Nothing is kept under"),
+        (["00000000-0000-4000-8000-000000000009"], "There is no submission"),
+        (["tool--9"], "no STIX id"),
+        (["00000000-0000-4000-8000-000000000009", "--version", "2026-01-01T00:00:00Z"], "erased as a whole"),
+        (["tool--00000000-0000-4000-8000-000000000009", "--version", "yesterday"], "--version: "),
+    ],
+)
+def test_erase_says_what_is_wrong(isac: Terminal, words: list[str], said: str) -> None:
+    done = isac("erase", *words, "--reason", "a name", "--yes")
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+    assert isac.count("erased") == 0
+
+
+def test_erase_needs_the_owners_role(isac: Terminal, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("DROP ROLE IF EXISTS only_serves")
+        conn.execute("CREATE ROLE only_serves LOGIN IN ROLE isac_app")
+        try:
+            url = psycopg.conninfo.make_conninfo(database_url, user="only_serves")
+            done = isac("erase", TOOL["id"], "--reason", "x", "--yes", url=url)
+        finally:
+            conn.execute("DROP ROLE only_serves")
+    assert done.returncode == 3
+    assert "isac_owner" in done.stderr

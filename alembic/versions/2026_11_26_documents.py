@@ -7,7 +7,7 @@ is not carried over: the next run asks for each document once more, and what was
 from alembic import op
 
 revision = "2026_11_26_documents"
-down_revision = "2026_11_24_api"
+down_revision = "2026_11_25_erased"
 
 
 def upgrade() -> None:

@@ -1,4 +1,4 @@
-"""What is done by itself: feeds are read when they are due, what is no longer valid ends, old payloads go.
+"""What is done by itself: feeds are read when they are due, what is no longer valid ends, what is old goes.
 
 procrastinate keeps the jobs in PostgreSQL, in a schema of its own: one run of a feed at a time, more tries with growing
 pauses, and what a killed worker left is done by the next.
@@ -20,7 +20,7 @@ from isac.errors import Surroundings
 from isac.ingest import feeds, later, sources
 from isac.ingest.feeds import Feed
 from isac.ingest.sources import Around
-from isac.store import archive, database, log, runs
+from isac.store import archive, database, log, polls, runs, submissions
 from isac.store.database import Pool
 from isac.store.facts import By
 
@@ -36,6 +36,8 @@ _PATIENCE = 5.0
 _AT_ONCE, _BESIDE = 4, 2
 _FEEDS, _OTHERS = "feeds", "default"
 _TRIES = 3
+#: seconds between two portions of what goes
+_PAUSE = 0.05
 # 5, 25 and 125 seconds later; then it waits for its turn.
 _AGAIN = procrastinate.RetryStrategy(max_attempts=_TRIES, exponential_wait=5)
 _logger = logging.getLogger(__name__)
@@ -51,7 +53,7 @@ class Work:
 
     pool: Pool
     around: Around
-    #: how long a payload is kept; None: for ever
+    #: how long what came and what was given out is kept; None: for ever
     retention: timedelta | None
     #: what was wrong with definitions when last looked at; it is told once while it stays the same
     wrong: set[str] = field(default_factory=set)
@@ -69,6 +71,7 @@ async def work(url: str, around: Around, retention: timedelta | None) -> None:
                 app = jobs(url, Work(pool, around, retention))
                 async with app.open_async():
                     await _again(app)
+                    await _end_cut_off(pool)
                     with contextlib.suppress(AlreadyEnqueued):
                         await app.configure_task("due").defer_async(timestamp=0)
                     await _until_told(app)
@@ -149,6 +152,11 @@ def jobs(url: str, at: Work) -> procrastinate.App:
     async def again(timestamp: int) -> None:
         await _again(app)
 
+    @app.periodic(cron=_MINUTELY)
+    @app.task(name="end_cut_off", queueing_lock="end_cut_off")
+    async def end_cut_off(timestamp: int) -> None:
+        await _end_cut_off(at.pool)
+
     return app
 
 
@@ -215,9 +223,25 @@ async def _expire(pool: Pool) -> None:
             over = bool(await log.expire(conn, By(_ACTOR, times.now())))
 
 
+async def _end_cut_off(pool: Pool) -> None:
+    async with pool.connection() as conn:
+        while ended := await submissions.end_cut_off(conn, times.now()):
+            _logger.warning("submissions cut off", extra={"submissions": ended})
+
+
 async def _prune(at: Work) -> None:
-    if at.retention is not None:
-        async with at.pool.connection() as conn:
-            gone = await archive.prune(conn, times.now() - at.retention)
-        if gone:
-            _logger.info("payloads pruned", extra={"count": gone})
+    """What is old goes, a little at a time: whoever serves meanwhile notices nothing."""
+    if at.retention is None:
+        return
+    before = times.now() - at.retention
+    gone = {"payloads": 0, "polls": 0, "runs": 0}
+    for name, prune in (("payloads", archive.prune), ("polls", polls.prune), ("runs", runs.prune)):
+        while True:
+            async with at.pool.connection() as conn:
+                some = await prune(conn, before)
+            gone[name] += some
+            if not some:
+                break
+            await asyncio.sleep(_PAUSE)
+    if any(gone.values()):
+        _logger.info("pruned", extra=gone)

@@ -58,7 +58,7 @@ def told(outcome: Outcome) -> dict[str, Any]:
         # What has no version of its own gets the hour of the hand-over.
         "lines": [sorted((line["id"], line.get("message", "")) for line in lines) for lines in lists],
         "repeated": sorted(repeated),
-        "classified": outcome.classified,
+        "unkept": outcome.unkept,
     }
 
 

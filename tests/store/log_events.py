@@ -525,5 +525,29 @@ async def a_revocation_of_ours_outlives_its_object(log: Story) -> None:
     await log.default({})
 
 
+@case
+async def erase_takes_an_object_of_all_producers_out_of_every_view_for_ever(log: Story) -> None:
+    await log.release(1, "us", of=FIRST)
+    await log.release(2, "us", of=FIRST)
+    await log.release(1, "us-oh", of=SECOND)
+    await log.release(1, "us-oh", stix_id=Y)
+    await log.withdraw("us-oh", of=SECOND)
+    cursor = await log.world.position()
+    past = await log.world.history_at(cursor, "us-oh")
+    assert await log.world.erase(X) == "accept"
+    await log.timeline({}, after=cursor)
+    await log.default({OHIO: [x(1, stix_id=Y)]})
+    await log.history({OHIO: [x(1, stix_id=Y)]})
+    await log.notices({})
+    assert await log.world.history_at(cursor, "us-oh") == past
+    for modified in (1, 2, 3):
+        await log.release(modified, "us", of=FIRST, answer="refuse")
+    await log.release(1, "us-oh", answer="refuse")
+    await log.release_revoked(9, "us-tx", answer="refuse")
+    await log.widen("public", of=FIRST, answer="refuse")
+    await log.delete("us", of=FIRST, answer="refuse")
+    await log.default({OHIO: [x(1, stix_id=Y)]})
+
+
 #: every case, those of log_cases.py too
 __all__ = ["CASES"]

@@ -27,6 +27,8 @@ class Model:
         self.grants: list[Grant] = []
         self.rows: list[Row] = []
         self.notices: list[Notice] = []
+        #: ids under which nothing comes in any more
+        self.erased: set[str] = set()
 
     # ---- audiences
 
@@ -230,6 +232,8 @@ class Model:
 
     def release(self, key: Key, version: Version, audience: str, poster: str) -> Verdict:
         """Somebody hands over a version for an audience at which he may release."""
+        if key.stix_id in self.erased:
+            return "refuse"
         stored = self.versions.get(key, {})
         waiting = self.waiting.get(key, {})
         if stored.get(version.modified, waiting.get(version.modified, version)) != version:
@@ -409,6 +413,17 @@ class Model:
         standing = [self.newest_at(grant) for grant in self.grants_of(key)] or [self.newest(key)]
         self.expired |= {(key, version.modified) for version in standing}
         self.settle()
+        return "accept"
+
+    def erase(self, stix_id: str) -> Verdict:
+        """R8: of all producers; what it was seq by seq does not change, and it does not come in again."""
+        lost = [grant for grant in self.grants if grant.key.stix_id == stix_id]
+        self.grants = [grant for grant in self.grants if grant not in lost]
+        for key in [key for key in self.versions if key.stix_id == stix_id]:
+            del self.versions[key]
+        self.waiting = {key: versions for key, versions in self.waiting.items() if key.stix_id != stix_id}
+        self.erased.add(stix_id)
+        self.settle(untold=lost)
         return "accept"
 
     def delete(self, key: Key, audience: str) -> Verdict:

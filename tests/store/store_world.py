@@ -229,6 +229,10 @@ class StoreWorld:
         instants = [objects.instant(times.stix(_instant(modified)))]
         return await self._deed(log.delete(self.conn, subject, place, self._by(), instants))
 
+    async def erase(self, stix_id: str) -> Verdict:
+        """As the owner, who alone may."""
+        return await self._deed(log.erase(self.owner, stix_id, self._by()), self.owner)
+
     async def expire_notices(self) -> Verdict:
         self.clock += log.NOTICE_TERM + timedelta(days=1)
         async with self.conn.transaction():
@@ -244,9 +248,9 @@ class StoreWorld:
         self.gone.add(old)
         return "accept"
 
-    async def _deed(self, deed: Any) -> Verdict:
+    async def _deed(self, deed: Any, conn: Connection | None = None) -> Verdict:
         try:
-            async with self.conn.transaction():
+            async with (conn or self.conn).transaction():
                 await deed
         except (NotFound, Forbidden, Invalid):
             return "refuse"

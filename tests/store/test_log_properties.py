@@ -149,6 +149,12 @@ class LogMachine(RuleBasedStateMachine):
     def expire_notices(self) -> None:
         self.do("expire_notices")
 
+    @precondition(lambda self: self.model.versions)
+    @rule(data=st.data(), wanted=st.sampled_from([True, False, False, False, False, False]))
+    def erase(self, data: st.DataObject, wanted: bool) -> None:
+        if wanted:
+            self.do("erase", data.draw(st.sampled_from(sorted(self.model.versions)), label="key").stix_id)
+
     @precondition(lambda self: self.moves and MOVES[0][0] in self.model.places)
     @rule(move=st.sampled_from([None, None, None, None, None, *MOVES]))
     def move_node(self, move: tuple[str, str, str] | None) -> None:

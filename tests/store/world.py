@@ -52,6 +52,10 @@ class World(Protocol):
 
     async def delete_version(self, stix_id: str, producer: str, modified: int, audience: str) -> Verdict: ...
 
+    async def erase(self, stix_id: str) -> Verdict:
+        """All of everybody's."""
+        ...
+
     async def expire_notices(self) -> Verdict:
         """90 days have passed over every notice that stands."""
         ...
@@ -133,6 +137,9 @@ class ModelWorld:
 
     async def delete_version(self, stix_id: str, producer: str, modified: int, audience: str) -> Verdict:
         return self.model.delete_version(Key(stix_id, producer), modified, audience)
+
+    async def erase(self, stix_id: str) -> Verdict:
+        return self.model.erase(stix_id)
 
     async def expire_notices(self) -> Verdict:
         return self.model.expire_notices()

@@ -18,6 +18,7 @@ import typer
 import uvloop
 
 from isac import child, logs
+from isac.cli import erasing
 from isac.cli.feeds import around, feed_named, feeds_app, folder
 from isac.cli.organizations import jurisdictions_app, keys_app, members_app
 from isac.cli.submit import submit
@@ -41,6 +42,8 @@ app.add_typer(jurisdictions_app, name="jurisdictions")
 app.add_typer(members_app, name="members")
 app.add_typer(keys_app, name="keys")
 app.add_typer(feeds_app, name="feeds")
+app.add_typer(erasing.polls_app, name="polls")
+app.command()(erasing.erase)
 app.add_typer(triage_app, name="triage")
 app.add_typer(schemas_app, name="schemas")
 

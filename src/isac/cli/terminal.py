@@ -56,14 +56,14 @@ def tell(report: Report) -> None:
         out.print(line)
 
 
-def with_database(work: Callable[[Pool], Coroutine[Any, Any, T]]) -> T:
+def with_database(work: Callable[[Pool], Coroutine[Any, Any, T]], role: str = database.APP) -> T:
     """Run a command's work on its database, which is started and prepared where it is an embedded one."""
     with database_url(settings()) as url:
-        return uvloop.run(_in_pool(url, work))
+        return uvloop.run(_in_pool(url, work, role))
 
 
-async def _in_pool(url: str, work: Callable[[Pool], Coroutine[Any, Any, T]]) -> T:
-    async with database.pool(url, size=3) as pool:
+async def _in_pool(url: str, work: Callable[[Pool], Coroutine[Any, Any, T]], role: str = database.APP) -> T:
+    async with database.pool(url, size=3, role=role) as pool:
         return await work(pool)
 
 

@@ -23,7 +23,7 @@ from isac.policy.actors import Actor, Role
 from isac.policy.screen import default_tlp
 from isac.stix import markings
 from isac.stix.markings import TLP
-from isac.store import archive, members, submissions
+from isac.store import archive, erasure, members, submissions
 from isac.store.database import Pool
 from isac.store.members import Collection
 from isac.store.submissions import Counts, Kept
@@ -237,13 +237,16 @@ async def ingest(
     outcome = await take_in(pool, submission, asking, free=free, beside=beside, progress=progress)
     outcome.counts += Counts(repeated=again)
     async with pool.connection() as conn, conn.transaction():
-        if outcome.classified:
+        if outcome.unkept:
             await archive.drop(conn, came, times.now() if payload.part else None)
         else:
             kept = await archive.keep(conn, came, media_type, times.now())
             read_as = definition.model_dump_json(exclude_defaults=True) if definition else None
             how = Kept(kept, payload.name, feed.name if feed else None, tlp, sample, read_as)
             await submissions.attach(conn, outcome.id, how)
+            outcome.unkept = await erasure.met(conn, outcome.id, outcome.ids)
+            if outcome.unkept:
+                await archive.drop(conn, came, times.now() if payload.part else None)
     return Reading(payload.name, outcome, problems)
 
 

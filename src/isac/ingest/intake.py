@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -19,10 +19,10 @@ import orjson
 from isac import times
 from isac.ingest.judging import Batch, Judge, Second, holding, judged, line, look_over, second_process
 from isac.policy.actors import Actor, Audience, Role
-from isac.policy.admit import Admission, Arrival, Move, Poster
+from isac.policy.admit import ERASED, Admission, Arrival, Move, Poster, was_erased
 from isac.policy.screen import Survey, default_tlp
 from isac.stix.markings import TLP
-from isac.store import audit, facts, log, members, submissions
+from isac.store import audit, erasure, facts, log, members, submissions
 from isac.store.database import Connection, Pool
 from isac.store.submissions import LINES, Counts, Holding
 
@@ -56,8 +56,13 @@ class Outcome:
     repeated: list[int] = field(default_factory=list)
     #: codes of the audiences from which a stricter marking took objects, and how many
     taken: Counter[str] = field(default_factory=Counter)
-    #: something in it is classified, so it must not be archived
-    classified: bool = False
+    #: something in it is classified, or was erased here, so nothing of it must be archived
+    unkept: bool = False
+
+    @property
+    def ids(self) -> set[str]:
+        """The ids of its objects, of very many the first."""
+        return {each["id"] for each in (*self.successes, *self.pendings)}
 
 
 async def take_in(
@@ -104,7 +109,8 @@ async def _take_in(
     begun, in_company = 0, False
     try:
         # Companions first, since clients want markings before what they mark.
-        async with aclosing(judged(judge, submission.pieces, companions + others, second)) as batches:
+        found = judged(judge, submission.pieces, companions + others, second)
+        async with submissions.alive(pool, pk), aclosing(found) as batches:
             async for batch in batches:
                 ids = {arrival.stix_id for arrival in batch.arrivals}
                 # In twos: one is prepared while one is written. But nothing overtakes the companions.
@@ -115,8 +121,8 @@ async def _take_in(
                     await _one_written(writing)
                 task = asyncio.create_task(_write(pool, batch, submission.audience, poster, pk, outcome, progress))
                 writing[task] = ids
-        while writing:
-            await _one_written(writing)
+            while writing:
+                await _one_written(writing)
     finally:
         for task in writing:
             task.cancel()
@@ -199,6 +205,7 @@ async def _write(
     by = facts.By(poster.actor.key_id, now, free=poster.free)
     async with pool.connection() as conn, conn.transaction():
         weighed = await log.weigh(conn, batch.arrivals, audience, poster)
+        batch = await without_erased(conn, batch, now)
         found = verdicts(batch, weighed.admissions, now)
         if found.holdings:
             await submissions.hold(conn, pk, audience.pk, found.holdings, now)
@@ -212,6 +219,21 @@ async def _write(
     add(outcome, batch, found, now, shown)
 
 
+async def without_erased(conn: Connection, batch: Batch, now: datetime) -> Batch:
+    """What was erased here is refused before it is weighed, too: to hold it would keep it."""
+    if not batch.holdings:
+        return batch
+    erased = await erasure.kept_out(conn, {holding.stix_id for holding in batch.holdings})
+    gone = [
+        each
+        for each in batch.holdings
+        if each.stix_id in erased and was_erased(erased[each.stix_id], each.digest, each.modified, None)
+    ]
+    lines = [line(each.stix_id, each.version, ERASED.reason, now) for each in gone]
+    rest = [each for each in batch.holdings if each not in gone]
+    return replace(batch, holdings=rest, refusals=[*batch.refusals, *lines])
+
+
 @dataclass(frozen=True, slots=True)
 class Verdicts:
     """What becomes of a batch."""
@@ -220,6 +242,8 @@ class Verdicts:
     holdings: list[Holding]
     failures: list[dict[str, str]]
     entered: list[tuple[Arrival, Admission]]
+    #: something in it was erased here before
+    erased: bool
 
 
 def verdicts(batch: Batch, admissions: Iterable[Admission], now: datetime) -> Verdicts:
@@ -232,7 +256,8 @@ def verdicts(batch: Batch, admissions: Iterable[Admission], now: datetime) -> Ve
     ]
     repeated = sum(verdict.move is Move.REPEAT for _, verdict in judged)
     accepted = batch.count - len(holdings) - len(failures) - repeated
-    return Verdicts(Counts(accepted, len(holdings), len(failures), repeated), holdings, failures, entered)
+    erased = any(line["message"] == ERASED.reason for line in failures)
+    return Verdicts(Counts(accepted, len(holdings), len(failures), repeated), holdings, failures, entered, erased)
 
 
 def add(
@@ -240,7 +265,7 @@ def add(
 ) -> None:
     """Add what became of a batch; `shown` are the versions under which clients meet what has none of its own."""
     outcome.counts += found.counts
-    outcome.classified |= batch.classified
+    outcome.unkept |= batch.classified or found.erased
     if len(outcome.failures) <= LINES:
         outcome.failures += found.failures
     if len(outcome.pendings) <= LINES:

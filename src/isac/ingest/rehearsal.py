@@ -12,7 +12,7 @@ from itertools import zip_longest
 
 from isac import times
 from isac.errors import Invalid
-from isac.ingest.intake import Outcome, Submission, add, poster_of, prepared, verdicts
+from isac.ingest.intake import Outcome, Submission, add, poster_of, prepared, verdicts, without_erased
 from isac.ingest.judging import Batch, judged
 from isac.policy.actors import Actor, Audience
 from isac.policy.admit import Arrival
@@ -55,7 +55,8 @@ async def _weigh(
         poster = await poster_of(conn, asking, free=free)
         for batch in steps:
             weighed = await log.weigh(conn, batch.arrivals, audience, poster)
-            add(outcome, batch, verdicts(batch, weighed.admissions, now), now)
+            found = verdicts(await without_erased(conn, batch, now), weighed.admissions, now)
+            add(outcome, batch, found, now)
             if batch is not steps[-1]:
                 await log.put(conn, weighed, audience, poster, by)
 

@@ -5,12 +5,13 @@ for an analyst, taking away never does.
 """
 
 import enum
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from isac.policy.actors import MANAGERS, Actor, Audience, Role, covers, may_read, may_release
-from isac.policy.release import Facts, Grant, Version, permitted, possible, reaches, winner
+from isac.policy.release import Erased, Facts, Grant, Version, permitted, possible, reaches, winner
 from isac.stix.markings import TLP
 
 
@@ -98,6 +99,11 @@ class Admission:
     rules: bool = False
 
 
+#: for everybody alike: to hold it would keep it
+ERASED = Admission(
+    Move.REFUSE,
+    reason="This object was erased here and does not come back. What may be shared of it needs a new id.",
+)
 _REVIEW = Admission(Move.HOLD, "review", "An analyst has to look at this object before it can be released.")
 _WITHDRAWN = Admission(
     Move.HOLD, "withdrawn", "This object was withdrawn; an analyst has to decide whether it comes back."
@@ -135,6 +141,8 @@ def admit(
     `same` whether the stored version with this `modified` is identical (None: there is none). What the poster may not
     see is never told: where the true answer would tell, the version is held for review.
     """
+    if facts.erased and was_erased(facts.erased, hashlib.sha256(arrival.raw).digest(), arrival.modified, producer):
+        return ERASED
     if not facts.versions:
         return _CREATOR if member and not poster.free else _first(arrival, producer, facts, audience, poster, None)
     stored = next((v for v in facts.versions if v.producer == producer and v.modified == arrival.modified), None)
@@ -162,6 +170,15 @@ def admit(
         reason = "This object is revoked; nothing newer can be published under its id. Use a new id."
         return Admission(Move.REFUSE, reason=reason) if told else _REVIEW
     return _newer(arrival, newest, facts, audience, poster, producer, pk)
+
+
+def was_erased(erased: Iterable[Erased], digest: bytes, modified: int, producer: int | None) -> bool:
+    """Told by whose it is and its version, or by its very bytes, whoever brings them. A producer of None: anybody's."""
+    return any(
+        digest in each.digests
+        or ((each.producer is None or producer in (None, each.producer)) and each.modified in (None, modified))
+        for each in erased
+    )
 
 
 def _is_known(stored: Version, grants: tuple[Grant, ...]) -> bool:

@@ -54,6 +54,18 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Erased:
+    """What was erased under an id, and does not come in again: these versions of this producer, and these bytes."""
+
+    #: None: everybody's
+    producer: int | None
+    #: None: every version
+    modified: int | None
+    #: SHA-256 of each object's bytes
+    digests: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """A line of the log that stands in the default view, or (`ended`) in history only. Shut rows are no facts."""
 
@@ -92,6 +104,7 @@ class Facts:
     rows: tuple[Row, ...] = ()
     notices: tuple[Notice, ...] = ()
     waiting: tuple[Waiting, ...] = ()
+    erased: tuple[Erased, ...] = ()
 
     def of(self, producer: int) -> tuple[Grant, ...]:
         """The producer's grants."""
@@ -370,6 +383,22 @@ def remembered(facts: Facts, version: Version, *, live: bool, audience: Audience
                 without = without | {version.pk}
         grants.append(replace(grant, without=without) if without != grant.without else grant)
     return replace(facts, versions=versions, grants=tuple(grants))
+
+
+def without(facts: Facts, gone: Sequence[Version], stood: Sequence[tuple[int, int]]) -> tuple[Facts, list[Grant]]:
+    """The facts as if these versions had never been, wherever they stood, and the grants that go with them.
+
+    Where the newest goes, the next older returns if it had stood there (`stood`), as where it is deleted.
+    """
+    lost: list[Grant] = []
+    for producer in {version.producer for version in gone}:
+        own = [version for version in gone if version.producer == producer]
+        for grant in facts.of(producer):
+            facts, more = deleted_versions(facts, own, grant.audience, stood)
+            lost += more
+    pks = {version.pk for version in gone}
+    versions = tuple(version for version in facts.versions if version.pk not in pks)
+    return replace(facts, versions=versions, rows=tuple(row for row in facts.rows if row.version not in pks)), lost
 
 
 def moved(facts: Facts, grant: Grant, audience: Audience) -> Facts:

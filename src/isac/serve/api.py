@@ -173,8 +173,8 @@ def _sentence(detail: str) -> str:
 def _unread(reading: Reading) -> Unread:
     problems = reading.problems
     left_out = sum(problem.left_out for problem in problems)
-    # Of what is classified nothing is kept, so no line of what it came in.
-    told = len(problems) <= LINES and not reading.outcome.classified
+    # Of what is classified or was erased nothing is kept, so no line of what it came in.
+    told = len(problems) <= LINES and not reading.outcome.unkept
     lines = [
         {"line": each.line, "text": each.text, "reason": each.reason, "left_out": each.left_out} for each in problems
     ]
@@ -187,7 +187,7 @@ def _names(reading: Reading, pieces: Sequence[bytes]) -> dict[str, str]:
     lists = (lines for lines in (outcome.failures, outcome.pendings) if len(lines) <= LINES)
     wanted = {line["id"].lower() for lines in lists for line in lines}
     names: dict[str, str] = {}
-    for piece in pieces if wanted and not outcome.classified else ():
+    for piece in pieces if wanted and not outcome.unkept else ():
         with contextlib.suppress(orjson.JSONDecodeError):
             body = orjson.loads(piece)
             if isinstance(body, dict) and isinstance(body.get("name"), str) and str(body.get("id")).lower() in wanted:

@@ -17,6 +17,8 @@ from isac.store.facts import fetch
 _PIECE = 1024 * 1024
 #: ISA-L's fastest: 90 MB of STIX in 0.05 s, to an eighth of their size
 _LEVEL = 0
+#: payloads that go in one transaction; most are small, some have hundreds of pieces
+_AT_ONCE = 20
 
 
 async def keep(conn: Connection, content: bytes, media_type: str, at: datetime) -> int:
@@ -59,8 +61,17 @@ async def read(conn: Connection, payload: int) -> bytes:
 
 
 async def prune(conn: Connection, before: datetime) -> int:
-    """Forget what came for the last time before that instant; answers how many payloads went."""
-    return (await conn.execute("DELETE FROM payloads WHERE last_at < %s", (before,))).rowcount
+    """Forget some of what came for the last time before that instant; answers how many went. Call it until 0.
+
+    What must never be kept stays known by its hash.
+    """
+    deleted = await conn.execute(
+        """DELETE FROM payloads WHERE pk = ANY(ARRAY(
+             SELECT pk FROM payloads p WHERE last_at < %s AND EXISTS (SELECT FROM payload_pieces WHERE payload = p.pk)
+             ORDER BY last_at LIMIT %s))""",
+        (before, _AT_ONCE),
+    )
+    return deleted.rowcount
 
 
 async def drop(conn: Connection, content: bytes, at: datetime | None) -> None:

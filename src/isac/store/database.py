@@ -59,12 +59,12 @@ async def connect(url: str, role: str | None = APP) -> Connection:
 
 
 @contextlib.asynccontextmanager
-async def pool(url: str, size: int = 10) -> AsyncIterator[Pool]:
-    """Connections of the role isac_app, in autocommit, opened and closed with the context."""
+async def pool(url: str, size: int = 10, role: str = APP) -> AsyncIterator[Pool]:
+    """Connections of a role, in autocommit, opened and closed with the context."""
     # Most clients give up after 10 seconds; they should be told before that.
     more: dict[str, Any] = {"kwargs": {"autocommit": True}, "timeout": 5}
-    await (await connect(url)).close()  # says at once, and why, if nobody answers
-    async with AsyncConnectionPool(conninfo(url), min_size=1, max_size=size, open=False, **more) as opened:
+    await (await connect(url, role)).close()  # says at once, and why, if nobody answers
+    async with AsyncConnectionPool(conninfo(url, role), min_size=1, max_size=size, open=False, **more) as opened:
         try:
             await opened.wait(timeout=15)
         except PoolTimeout as error:

@@ -16,7 +16,7 @@ from typing import Any, LiteralString
 from isac.errors import NotFound
 from isac.policy.actors import Audience
 from isac.policy.admit import Admission, Arrival, Move, Poster
-from isac.policy.release import Facts, Grant, Notice, Put, Row, Version, Waiting, new_grant, remembered
+from isac.policy.release import Erased, Facts, Grant, Notice, Put, Row, Version, Waiting, new_grant, remembered
 from isac.stix import authored, objects
 from isac.stix.markings import TLP
 from isac.store.database import Connection
@@ -102,7 +102,7 @@ async def _facts(conn: Connection, pks: Sequence[int]) -> dict[int, Facts]:
     versions = await _by_object(
         conn,
         """SELECT object, pk, producer, modified, tlp, revoked, expired, deleted, created, publisher
-           FROM versions WHERE object = ANY(%s)""",
+           FROM versions WHERE object = ANY(%s) AND octet_length(raw) > 0""",
         pks,
     )
     grants = await _by_object(
@@ -127,6 +127,9 @@ async def _facts(conn: Connection, pks: Sequence[int]) -> dict[int, Facts]:
         pks,
     )
     held = await _by_object(conn, "SELECT object, producer, modified, tlp FROM waiting WHERE object = ANY(%s)", pks)
+    erased = await _by_object(
+        conn, "SELECT object, producer, modified, digests FROM erased WHERE object = ANY(%s)", pks
+    )
     return {
         pk: Facts(
             versions=tuple(
@@ -142,6 +145,9 @@ async def _facts(conn: Connection, pks: Sequence[int]) -> dict[int, Facts]:
             ),
             notices=tuple(Notice(row[1], row[2], audience_of(row[3:])) for row in notices[pk]),
             waiting=tuple(Waiting(producer, modified, TLP(tlp)) for _, producer, modified, tlp in held[pk]),
+            erased=tuple(
+                Erased(producer, modified, frozenset(digests)) for _, producer, modified, digests in erased[pk]
+            ),
         )
         for pk in pks
     }
@@ -224,7 +230,7 @@ async def marking_definitions(conn: Connection, stix_ids: Sequence[str]) -> list
     rows = await fetch(
         conn,
         """SELECT v.raw FROM versions v JOIN objects o ON o.pk = v.object
-           WHERE o.stix_id = ANY(%s) AND v.type = 'marking-definition'""",
+           WHERE o.stix_id = ANY(%s) AND v.type = 'marking-definition' AND octet_length(v.raw) > 0""",
         (list(stix_ids),),
     )
     return [raw for (raw,) in rows]

@@ -15,6 +15,7 @@ from isac.errors import Forbidden, Invalid, NotFound
 from isac.policy.actors import Audience, covers
 from isac.policy.admit import Admission, Arrival, Move, Poster, admit, first_submitter
 from isac.policy.release import (
+    Erased,
     Grant,
     Notice,
     Put,
@@ -27,10 +28,11 @@ from isac.policy.release import (
     returned,
     settle,
     ungranted,
+    without,
 )
 from isac.stix import authored, objects
 from isac.stix.markings import TLP
-from isac.store import audit, facts
+from isac.store import audit, erasure, facts
 from isac.store.database import Connection
 from isac.store.facts import By, Change, Subject
 
@@ -303,6 +305,32 @@ async def move(conn: Connection, old: Audience, new: Audience, by: By, limit: in
     await conn.execute("DELETE FROM notices WHERE version = ANY(%s)", ([notice.version for notice in over],))
     await _settle(conn, changes.values(), by, notices=False, more_leaving=[(notice.seq, True) for notice in over])
     return len(changes)
+
+
+async def erase(
+    conn: Connection, stix_id: str, by: By, producer: int | None = None, modified: int | None = None
+) -> list[erasure.Gone]:
+    """Overwrite an object's bytes, those of every producer and version unless they are named, and keep them out.
+
+    It leaves all views, without a notice; where the newest version goes, an older one returns that had stood there. Of
+    a version stay the columns but for its bytes. Only isac_owner may; what else holds its words is `erasure`'s. Audit:
+    `erase`, a line for each version with its producer, SHA-256 and rows.
+    """
+    change = (await facts.lock(conn, [stix_id]))[stix_id]
+    versions = [v for v in change.facts.versions if producer in (None, v.producer) and modified in (None, v.modified)]
+    pks = [version.pk for version in versions]
+    gone = await erasure.overwrite(conn, change, pks)
+    digests = [bytes.fromhex(each.sha256) for each in gone]
+    await erasure.keep_out(conn, change, Erased(producer, modified, frozenset(digests)), by)
+    for each in gone:
+        stood = "; ".join(f"seq {seq} for {code}, dated {date}" for code, seq, date in each.rows) or "it stood nowhere"
+        said = f"{by.reason} (producer {each.producer}, SHA-256 {each.sha256}, {stood})"
+        await audit.record(conn, by.actor, "erase", f"{stix_id} {each.version}", said, by.at)
+    leaving = [(row.seq, True) for row in change.facts.rows if row.version in pks]
+    change.facts, lost = without(change.facts, versions, await facts.stood(conn, change))
+    change.lost.extend(lost)
+    await _settle(conn, [change], by, notices=False, more_leaving=leaving)
+    return gone
 
 
 # ------------------------------------------------------------------------------------------------- rows, written

@@ -118,14 +118,27 @@ async def actors(conn: Connection) -> dict[bytes | Fingerprint, Actor]:
     return found
 
 
-_ACTOR = """
+async def readers(conn: Connection, audiences: Iterable[int], since: datetime) -> list[tuple[str, str]]:
+    """The keys that may read one of these audiences and stood after that instant: id and organization."""
+    columns = "SELECT pk, kind, above || pk, code, frozen FROM audiences WHERE pk = ANY(%s)"
+    places = [audience_of(row) for row in await fetch(conn, columns, (list(audiences),))]
+    names = dict(await fetch(conn, "SELECT pk, name FROM organizations"))
+    holders = map(_actor, await fetch(conn, _WHO + "WHERE coalesce(k.revoked_at > %s, true) ORDER BY k.pk", (since,)))
+    return [
+        (holder.key_id, names[holder.organization])
+        for holder in holders
+        if any(may_read(holder.scope, place) for place in places)
+    ]
+
+
+_WHO = """
 SELECT k.pk, k.key_id, k.secret_hash, k.certificate, k.role, o.pk, o.identity, o.audience, home.pk, home.kind,
        home.above || home.pk, home.code, home.frozen, o.jurisdiction,
        ARRAY(SELECT m.audience FROM group_members m WHERE m.organization = o.pk), k.empty_objects
   FROM keys k JOIN organizations o ON o.pk = k.organization
   JOIN audiences home ON home.pk = coalesce(o.jurisdiction, (SELECT pk FROM audiences WHERE kind = 'public'))
- WHERE k.revoked_at IS NULL
 """
+_ACTOR = _WHO + "WHERE k.revoked_at IS NULL "
 
 
 def _actor(row: Sequence[Any]) -> Actor:

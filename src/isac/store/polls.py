@@ -16,7 +16,7 @@ import orjson
 
 from isac import times
 from isac.policy.actors import Actor
-from isac.store.database import Pool
+from isac.store.database import Connection, Pool
 from isac.store.facts import COPY_HEAD, COPY_TAIL, LENGTH, NULL, fetch
 from isac.store.members import Collection
 from isac.store.objects import Query
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 _PACE, _REST = 1.0, 10.0
 #: polls that may wait for being written
 _MOST = 100_000
+#: polls that go in one transaction
+_AT_ONCE = 5000
 #: of them so many are put into rows before others have their turn
 _TURN = 100
 
@@ -123,6 +125,20 @@ class Polls:
                 NULL if filters is None else LENGTH.pack(len(filters)) + filters,
             )
         )
+
+
+async def prune(conn: Connection, before: datetime) -> int:
+    """Forget some polls from before that instant; answers how many went. Call it until 0.
+
+    With the last of them go the workers that were gone by then: a recall no longer asks who gave out what.
+    """
+    deleted = await conn.execute(
+        "DELETE FROM polls WHERE ctid = ANY(ARRAY(SELECT ctid FROM polls WHERE at < %s ORDER BY at LIMIT %s))",
+        (before, _AT_ONCE),
+    )
+    if not deleted.rowcount:
+        await conn.execute("DELETE FROM poll_workers WHERE marked_at < %s", (before,))
+    return deleted.rowcount
 
 
 _COPY = """COPY polls (at, worker, key, collection, first_added, last_added, count, filters)

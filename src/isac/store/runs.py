@@ -19,6 +19,10 @@ from isac.store.facts import fetch
 Outcome = Literal["running", "taken", "kept", "unchanged", "suspect", "failed"]
 GOOD: tuple[Outcome, ...] = ("taken", "kept", "unchanged")
 
+#: it was another list than before
+_BROUGHT: tuple[Outcome, ...] = ("taken", "kept")
+#: runs that go in one transaction
+_AT_ONCE = 1000
 _CUT_OFF = "It was cut off, and the next one goes on from where the last good one was."
 
 
@@ -156,6 +160,26 @@ async def latest(conn: Connection, feed: str, limit: int = 1, outcomes: Sequence
         (feed, not outcomes, list(outcomes), limit),
     )
     return [Run(*row) for row in rows]
+
+
+async def prune(conn: Connection, before: datetime) -> int:
+    """Forget some runs that began before that instant; answers how many went. Call it until 0.
+
+    Of each feed the last runs stay by which it is judged how it is: the last one, the last good one, the last that
+    brought something; and the one that knows from where the next goes on.
+    """
+    deleted = await conn.execute(
+        """DELETE FROM feed_runs WHERE pk = ANY(ARRAY(
+             SELECT pk FROM feed_runs r WHERE started_at < %s AND bookmark IS NULL
+                AND EXISTS (SELECT FROM feed_runs n WHERE n.feed = r.feed AND n.pk > r.pk)
+                AND (outcome <> ALL(%s) OR EXISTS (
+                  SELECT FROM feed_runs n WHERE n.feed = r.feed AND n.pk > r.pk AND n.outcome = ANY(%s)))
+                AND (outcome <> ALL(%s) OR EXISTS (
+                  SELECT FROM feed_runs n WHERE n.feed = r.feed AND n.pk > r.pk AND n.outcome = ANY(%s)))
+             ORDER BY pk LIMIT %s))""",
+        (before, *[list(GOOD)] * 2, *[list(_BROUGHT)] * 2, _AT_ONCE),
+    )
+    return deleted.rowcount
 
 
 # ---------------------------------------------------------------------------------------------------- what a list names

@@ -1,14 +1,17 @@
 """Submissions: one hand-over by anyone, and what became of its objects (TAXII 2.1 §4.3, the status resource).
 
-Counts are kept as batches commit; the lines of the report are written when all is taken in. What is held stays pending
-until it is judged, in the status of every submission that a key handed in. Nobody asks for the status of what an
-operator reads, and a feed brings the same each hour.
+Counts are kept as batches commit; the lines of the report are written when all is taken in. Whoever takes it in says so
+from time to time, and what falls silent is ended. What is held stays pending until it is judged, in the status of every
+submission that a key handed in. Nobody asks for the status of what an operator reads, and a feed brings the same each
+hour.
 """
 
+import asyncio
+import contextlib
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
 import orjson
@@ -16,12 +19,22 @@ import orjson
 from isac import times
 from isac.errors import NotFound
 from isac.policy.actors import MANAGERS, Actor, Audience, Role
+from isac.stix import objects
 from isac.stix.markings import TLP
-from isac.store.database import Connection
+from isac.store.database import Away, Connection, Pool
 from isac.store.facts import as_uuid, fetch
 
 #: longer lists are left out, as they are of a report
 LINES = 10_000
+#: seconds between two signs of life of whoever takes one in, and how long one may be silent
+_BEAT, _SILENCE = 10.0, timedelta(minutes=1)
+#: ended at one go
+_AT_ONCE = 100
+_CUT_OFF = (
+    "The server was stopped before it had taken in the rest of this submission. Send all of it again: what is there"
+    " already changes nothing."
+)
+_REASON_LOST = "This object was refused; the reason was lost when the server was stopped."
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +107,59 @@ async def shown_versions(conn: Connection, audience: Audience, stix_ids: Iterabl
 
 
 async def complete(conn: Connection, pk: int, report: dict[str, Any], at: datetime) -> None:
-    """Close a submission with the lines of its status, but for those of what is pending: they are in `pendings`."""
+    """Close a submission with the lines of its status, but for those of what is pending: they are in `pendings`.
+
+    One that was taken for dead meanwhile, since its machine stood still, loses the line that said so.
+    """
     await conn.execute(
-        "UPDATE submissions SET completed_at = %s, report = %s WHERE pk = %s", (at, orjson.dumps(report), pk)
+        """UPDATE submissions SET completed_at = %s, report = %s, refused = refused - (completed_at IS NOT NULL)::int
+           WHERE pk = %s""",
+        (at, orjson.dumps(report), pk),
     )
+
+
+@contextlib.asynccontextmanager
+async def alive(pool: Pool, pk: int) -> AsyncIterator[None]:
+    """While the context lasts, a submission is known to be under way."""
+    beating = asyncio.create_task(_beat(pool, pk))
+    try:
+        yield
+    finally:
+        beating.cancel()
+        await asyncio.wait({beating})
+
+
+async def _beat(pool: Pool, pk: int) -> None:
+    while True:
+        await asyncio.sleep(_BEAT)
+        with contextlib.suppress(Away):  # then taking it in fails, too, or it goes on
+            async with pool.connection() as conn:
+                await conn.execute("UPDATE submissions SET alive_at = %s WHERE pk = %s", (times.now(), pk))
+
+
+async def end_cut_off(conn: Connection, at: datetime) -> list[str]:
+    """End the submissions whose writer is silent: it was killed. Answers their public ids.
+
+    What was taken in is counted already. A line of the status says that the rest has to come again, and the list of
+    failures stays whole, though the reasons of those before are lost.
+    """
+    async with conn.transaction():
+        # A row that is locked has a living writer.
+        found = await fetch(
+            conn,
+            """SELECT pk, id::text, refused FROM submissions
+               WHERE completed_at IS NULL AND coalesce(alive_at, received_at) < %s
+               ORDER BY pk LIMIT %s FOR UPDATE SKIP LOCKED""",
+            (at - _SILENCE, _AT_ONCE),
+        )
+        for pk, _, refused in found:
+            told = [*[_REASON_LOST] * refused, _CUT_OFF] if refused < LINES else []
+            failures = [{"id": "unknown", "version": times.taxii(at), "message": message} for message in told]
+            await conn.execute(
+                "UPDATE submissions SET completed_at = %s, refused = refused + 1, report = %s WHERE pk = %s",
+                (at, orjson.dumps({"failures": failures}), pk),
+            )
+    return [public_id for _, public_id, _ in found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +298,7 @@ class Account:
     tlp: TLP | None
     sample: bool
     received_at: datetime
-    #: None while it is being taken in, or for ever where that was cut off
+    #: None while it is being taken in
     completed_at: datetime | None
     counts: Counts
     unread: Unread
@@ -369,6 +431,11 @@ class Holding:
     #: where it is held for nothing but its time: when that has come, and its TLP
     until: datetime | None = None
     tlp: TLP | None = None
+
+    @property
+    def modified(self) -> int:
+        """Nanoseconds since 1970; 0 for what has no version."""
+        return objects.instant(self.version) if self.version else 0
 
 
 async def hold(conn: Connection, pk: int, audience: int, holdings: Sequence[Holding], at: datetime) -> None:

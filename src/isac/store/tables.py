@@ -153,7 +153,7 @@ submissions = Table(
     Column("audience", ForeignKey("audiences.pk"), nullable=False),
     _must("source", Text),
     _must("received_at", _WHEN),
-    # None while it is being taken in, or for ever where that was cut off
+    # None while it is being taken in
     Column("completed_at", _WHEN),
     _must("accepted", Integer, server_default=text("0")),
     _must("held", Integer, server_default=text("0")),
@@ -178,6 +178,9 @@ submissions = Table(
     _must("left_out", Integer, server_default=text("0")),
     # JSON of those lines, and of the names of objects that were held or refused
     Column("details", LargeBinary),
+    # when its writer was last heard of, None where it took only seconds: one that is silent was killed
+    Column("alive_at", _WHEN),
+    Index("submissions_open", "pk", postgresql_where=text("completed_at IS NULL")),
     Index("submissions_payload", "payload", postgresql_where=text("payload IS NOT NULL")),
     Index("submissions_organization", "organization", "pk"),
 )
@@ -296,6 +299,7 @@ versions = Table(
     # the organization that handed it in; of a relayed object not its producer
     _must("publisher", Integer),
     Column("submission", BigInteger),
+    # empty: it was erased, and is no fact any more
     _must("raw", LargeBinary),
     UniqueConstraint("object", "producer", "modified"),
     Index(
@@ -320,6 +324,22 @@ grants = Table(
     _must("granted_at", _WHEN),
     _must("granted_by", Text),
     PrimaryKeyConstraint("object", "audience", "producer"),
+)
+
+erased = Table(
+    "erased",
+    metadata,
+    # what was erased, and does not come in again
+    _pk(BigInteger(), always=True),
+    _must("object", BigInteger),
+    # None: everybody's
+    Column("producer", Integer),
+    # None: every version
+    Column("modified", BigInteger),
+    # SHA-256 of each object's bytes
+    _must("digests", ARRAY(LargeBinary)),
+    _must("at", _WHEN),
+    Index("erased_object", "object"),
 )
 
 waiting = Table(
@@ -460,4 +480,5 @@ polls = Table(
     _must("last_added", _WHEN),
     _must("count", Integer),
     Index("polls_last_added", "collection", "last_added"),
+    Index("polls_at", "at"),
 )

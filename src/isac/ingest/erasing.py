@@ -1,0 +1,161 @@
+"""Erase what came in: an object with all that carried it, or what a submission was read from.
+
+What is kept as it came is packed, so it is looked through here: a payload carries an object if one in it has its id,
+or, where we wrote the object from a list or a MISP event, if its value stands in what its source handed in.
+"""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from isac.errors import Invalid, NotFound
+from isac.ingest.files import MAX_BYTES, unpacked
+from isac.stix.markings import MARKINGS
+from isac.store import archive, erasure, facts, log
+from isac.store.database import Pool
+from isac.store.erasure import Gone, Rest, Thing
+from isac.store.facts import By
+
+_ID = re.compile(r"[a-z0-9-]+--[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+#: what we wrote from a list: its id is made from its value (UUIDv5)
+_OURS = re.compile(r"(?:indicator|vulnerability|identity)--[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f-]{21}")
+_LITERAL = re.compile(r"'((?:[^'\\]|\\.)*)'", re.DOTALL)
+#: shorter values stand everywhere
+_SHORTEST = 4
+#: what people write of a value so that nobody clicks on it, and what JSON makes of a slash
+_FANGS = ((b"\\/", b"/"), (b"[.]", b"."), (b"(.)", b"."), (b"[dot]", b"."), (b"(dot)", b"."), (b"hxxp", b"http"))
+_WIDE = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What was erased: of each object its versions, and what else."""
+
+    versions: list[tuple[Thing, list[Gone]]]
+    rest: Rest
+
+    @property
+    def is_nothing(self) -> bool:
+        return not (any(gone for _, gone in self.versions) or self.rest.held or self.rest.submissions)
+
+
+def thing(stix_id: str, producer: str | None = None, modified: int | None = None) -> Thing:
+    """An object to erase. Raises Invalid for what is no id, and for the TLP definitions, which all others need."""
+    if not _ID.fullmatch(stix_id.lower()):
+        raise Invalid(f"{stix_id!r} is no STIX id, such as indicator--0b8c5e0e-6c1b-4a57-9d0e-5f3c1d2a7b64.")
+    if stix_id.lower() in MARKINGS:
+        raise Invalid(f"{stix_id} is one of the TLP definitions, which hold nothing of anybody.")
+    return Thing(stix_id.lower(), producer, modified)
+
+
+@dataclass(slots=True)
+class Carriers:
+    """The payloads that carry one of some objects. What they are looked for is known before it is erased."""
+
+    sought: Sequence["_Sought"]
+    #: database keys
+    payloads: set[int] = field(default_factory=set)
+    #: all up to this one were looked through
+    last: int = 0
+
+    async def look(self, pool: Pool, progress: Callable[[int, int], None] = lambda _, __: None) -> None:
+        """Look through what came since; `progress` hears how many payloads were looked through, of how many."""
+        if not self.sought:
+            return
+        async with pool.connection() as conn:
+            kept = await erasure.payloads(conn, self.last)
+            for number, (payload, organizations) in enumerate(kept, 1):
+                # One that went meanwhile carries nothing.
+                with contextlib.suppress(NotFound):
+                    content = await archive.read(conn, payload)
+                    if await asyncio.to_thread(_carries, content, organizations, self.sought):
+                        self.payloads.add(payload)
+                self.last = payload
+                progress(number, len(kept))
+
+
+async def carriers(
+    pool: Pool, things: Sequence[Thing], progress: Callable[[int, int], None] = lambda _, __: None
+) -> Carriers:
+    """Everything that carries one of these."""
+    async with pool.connection() as conn:
+        found = Carriers([_Sought.of(each, *await erasure.stored(conn, each)) for each in things])
+    await found.look(pool, progress)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Sought:
+    """What a payload that carries an object has in it."""
+
+    #: STIX ids as whoever wrote the payload knows the object, and an object that has one of them
+    ids: tuple[bytes, ...]
+    as_object: re.Pattern[bytes]
+    #: the values of an object, looked for in what these organizations handed in
+    values: re.Pattern[bytes] | None
+    organizations: frozenset[int]
+
+    @classmethod
+    def of(cls, sought: Thing, raws: Sequence[bytes], organizations: Sequence[int]) -> "_Sought":
+        ids, values = {sought.stix_id}, set[str]()
+        for raw in raws:
+            body = orjson.loads(raw)
+            # What was STIX 2.0 names its original last.
+            originals = (each.get("external_id", "").lower() for each in body.get("external_references", [])[-1:])
+            ids |= {original for original in originals if _ID.fullmatch(original)}
+            if _OURS.fullmatch(sought.stix_id):
+                name = [body["name"]] if "name" in body and "pattern" not in body else []
+                values |= {re.sub(r"\\(.)", r"\1", each) for each in _LITERAL.findall(body.get("pattern", "")) + name}
+        written = sorted(re.escape(value.lower().encode()) for value in values if len(value) >= _SHORTEST)
+        return cls(
+            tuple(each.encode() for each in sorted(ids)),
+            re.compile(rb'"id"\s*:\s*"(?:%s)"' % b"|".join(each.encode() for each in sorted(ids))),
+            re.compile(rb"(?<![0-9a-z])(?:%s)(?![0-9a-z])" % b"|".join(written)) if written else None,
+            frozenset(organizations),
+        )
+
+
+def _carries(content: bytes, organizations: Sequence[int], sought: Sequence[_Sought]) -> bool:
+    try:
+        plain = unpacked(content, MAX_BYTES)
+    except Invalid:
+        plain = content
+    if plain[:2] in _WIDE:
+        plain = plain.decode("utf-16", "replace").encode()
+    plain = plain.lower()
+    if any(each in plain and one.as_object.search(plain) for one in sought for each in one.ids):
+        return True
+    by_value = [one.values for one in sought if one.values and one.organizations.intersection(organizations)]
+    if by_value:
+        for written, meant in _FANGS:
+            plain = plain.replace(written, meant)
+    return any(values.search(plain) for values in by_value)
+
+
+async def erase(
+    pool: Pool, things: Sequence[Thing], public_ids: Sequence[str], carriers: Carriers, by: By, *, dry: bool = False
+) -> Erased:
+    """Erase objects, and what submissions were read from. `dry`: only say what would go.
+
+    First all that carries the objects, while it is known what to look for; then the objects, after which nothing new
+    of them comes in; then what came meanwhile. Each is a transaction of its own, for none may wait for anything with
+    the log's lock in its hands, and what was cut off is finished by the same once more. Raises NotFound for a
+    submission that is unknown.
+    """
+    versions = []
+    async with pool.connection() as conn:
+        async with conn.transaction(force_rollback=dry):
+            rest = await erasure.erase_rest(conn, things, public_ids, carriers.payloads, by)
+        for each in things:
+            async with conn.transaction(force_rollback=dry):
+                producer = (await facts.producers(conn, [each.producer]))[each.producer] if each.producer else None
+                versions.append((each, await log.erase(conn, each.stix_id, by, producer, each.modified)))
+        if not dry:
+            await carriers.look(pool)
+            async with conn.transaction():
+                rest += await erasure.erase_rest(conn, things, [], carriers.payloads, by)
+    return Erased(versions, rest)
