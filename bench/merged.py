@@ -22,7 +22,7 @@ from bench.table import Figure, Tables
 STATE, LOCAL = "us-ca", "us-ca-06001"
 #: of each audience by turns, each in an envelope of its own
 PARTS = (("us", 4), (STATE, 3), (LOCAL, 3))
-#: objects of an increment, and rows at which one begins: a worker keeps some 40 of their answers
+#: objects of an increment, and rows at which one begins: a worker keeps what is asked for again before 100 others
 OBJECTS, STARTS = 100, 1000
 #: members of that locality: a key may ask 500 times at once and 50 times a second
 MEMBERS = 500

@@ -317,7 +317,7 @@ MUTATIONS = [
         '"(SELECT min(stix_id) FROM objects), version_text"',
         EVERY_FILTER,
     ),
-    ("T-62", QUERIES, "0*[1-9][0-9]*", "[+-]?[0-9]+", MALFORMED),
+    ("T-62", QUERIES, "0*([1-9][0-9]*)", "([+-]?[0-9]+)", MALFORMED),
     (
         "T-62",
         QUERIES,
@@ -401,8 +401,8 @@ MUTATIONS = [
     (
         "T-69",
         WIRE,
-        "= map(times.taxii, dates)",
-        "= map(times.taxii, dates[::-1])",
+        "= map(_date, dates)",
+        "= map(_date, dates[::-1])",
         READING + "test_t26_t69_the_dates_of_the_first_and_the_last_member",
     ),
     (
@@ -477,9 +477,9 @@ MUTATIONS = [
     ),
     (
         "T-66",
-        FAST,
-        "more = len(rows) > query.limit",
-        "more = len(rows) >= query.limit",
+        "isac.store.follower",
+        "more = len(seqs) > limit",
+        "more = len(seqs) >= limit",
         EVERY_FILTER,
     ),
     # one object, delete

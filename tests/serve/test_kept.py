@@ -21,6 +21,7 @@ def counted(both: Both) -> tuple[int, int, int]:
     assert kept._bytes == sum(answer.size for _, _, answer in kept._kept.values())
     assert increments._bytes == sum(pages._bound(answer) for answer in increments._kept.values())
     assert sorted(followed._raws) == sorted(seq for shelf in followed._shelves.values() for seq in shelf.seqs)
+    assert followed._dates.keys() == followed._raws.keys()
     assert followed._bytes == sum(map(len, followed._raws.values()))
     return kept._bytes, increments._bytes, followed._bytes
 

@@ -209,6 +209,15 @@ def test_t33_any_query_string_is_read_or_malformed(text: str) -> None:
         queries.read(urllib.parse.quote(text, safe="&=[],+%:").encode(), queries.OF_OBJECTS)
 
 
+@given(
+    st.lists(st.sampled_from(["%", "3", "A", "a", "2", "5", "C3", "A9", "%3A", "%3a", "%25", "%C3", "%A9", "+", ":"]))
+)
+def test_a_text_is_unquoted_as_everywhere(pieces: list[str]) -> None:
+    text = "".join(pieces)
+
+    assert queries._unquoted(text) == urllib.parse.unquote_plus(text)
+
+
 # -------------------------------------------------------------------------------------------------------------- next
 
 instants = st.integers(0, 2**53).map(lambda n: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=n))

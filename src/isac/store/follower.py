@@ -65,11 +65,6 @@ class Shelf:
         rows = zip(itertools.islice(self.seqs, place, None), itertools.islice(self.types, place, None), strict=True)
         return list(itertools.islice((seq for seq, kind in rows if kind in types), most))
 
-    def date(self, seq: int) -> datetime | None:
-        """A row's date, if it is here."""
-        place = bisect_left(self.seqs, seq)
-        return self.dates[place] if place < len(self.seqs) and self.seqs[place] == seq else None
-
 
 _EMPTY = Shelf()
 
@@ -110,8 +105,9 @@ class Follower:
         self._common: asyncio.Future[None] | None = None
         self._looking = asyncio.Lock()
         self._shelves: dict[int, Shelf] = {}
-        #: the objects of all rows in memory by their numbers, and how long they are together
+        #: the objects and the dates of all rows in memory by their numbers, and how long the objects are together
         self._raws: dict[int, bytes] = {}
+        self._dates: dict[int, datetime] = {}
         self._bytes = 0
         self._looked = float("-inf")
         self._clock = asyncio.get_running_loop().time
@@ -209,19 +205,17 @@ class Follower:
 
         It is what the log has if the places were found for a date that is not before `floor`.
         """
-        shelves = [self._shelves.get(audience, _EMPTY) for audience in audiences]
         seqs: list[int] = []
-        for shelf, place in zip(shelves, places, strict=True):
-            seqs += shelf.wanted(place, types, limit + 1)
+        for audience, place in zip(audiences, places, strict=True):
+            seqs += self._shelves.get(audience, _EMPTY).wanted(place, types, limit + 1)
         # Each audience's are in order already, so this only merges.
         seqs.sort()
         more = len(seqs) > limit
         del seqs[limit:]
         if not seqs:
             return (), Page([], None, None, False)
-        ends = seqs[0], seqs[-1]
-        dates = [date for shelf in shelves for seq in ends if (date := shelf.date(seq))]
-        return tuple(seqs), Page(list(map(self._raws.__getitem__, seqs)), min(dates), max(dates), more)
+        first, last = self._dates[seqs[0]], self._dates[seqs[-1]]
+        return tuple(seqs), Page(list(map(self._raws.__getitem__, seqs)), first, last, more)
 
     # ---------------------------------------------------------------------------------------------------------- looks
 
@@ -268,6 +262,7 @@ class Follower:
         self.era += 1
         self.horizon = self.floor = date
         self._raws.clear()
+        self._dates.clear()
         self._bytes = 0
         self._shelves = {audience: Shelf(newest=latest) for audience, latest in newest}
 
@@ -323,7 +318,7 @@ class Follower:
             shelf.seqs.append(seq)
             shelf.dates.append(date)
             shelf.types.append(kind)
-            self._raws[seq] = raw
+            self._raws[seq], self._dates[seq] = raw, date
             self._bytes += len(raw)
 
     def _drop(self, seq: int, audience: int) -> None:
@@ -347,7 +342,9 @@ class Follower:
 
     def _remove(self, shelf: Shelf, first: int, behind: int) -> None:
         """Remove the rows in these places."""
-        self._bytes -= sum(len(self._raws.pop(seq)) for seq in shelf.seqs[first:behind])
+        for seq in shelf.seqs[first:behind]:
+            self._bytes -= len(self._raws.pop(seq))
+            del self._dates[seq]
         del shelf.seqs[first:behind], shelf.dates[first:behind], shelf.types[first:behind]
 
     # ------------------------------------------------------------------------------------------------------ following
