@@ -120,7 +120,7 @@ def serve(
 def worker(
     beside: Annotated[bool, typer.Option("--beside", hidden=True, help="End when standard input ends.")] = False,
 ) -> None:
-    """Do what is done by itself: read feeds when they are due, end what is no longer valid, drop old payloads.
+    """Do what is done by itself: read feeds when they are due, end what is over or was cut off, drop what is old.
 
     `isac serve` starts one; a second is never needed, and does no harm.
 
