@@ -463,6 +463,35 @@ def test_what_stays_broken_is_asked_for_less_and_less(desk: Desk) -> None:
     desk.fetched(answer, work)
 
 
+@pytest.mark.parametrize(
+    ("broken", "again"),
+    [(says("500 Oops"), "304"), (says("200 OK", b"<html>", ETag='"2"'), "200")],
+    ids=["not had", "not taken in"],
+)
+def test_after_a_failure_only_what_was_not_taken_in_comes_whole(desk: Desk, broken: bytes, again: str) -> None:
+    """A server that is down for an hour has not to send all its files once more."""
+    state, sent = "well", list[str]()
+
+    def answer(request: Asked) -> bytes:
+        if request.path == "/drop/":
+            return says("200 OK", b"<a href=a.txt>")
+        if state == "broken":
+            return broken
+        fresh = request.headers.get("if-none-match") != '"1"'
+        sent.append("200" if fresh else "304")
+        return says("200 OK", b"one.example\n", ETag='"1"') if fresh else says("304 Not Modified")
+
+    async def work(server: Source) -> None:
+        nonlocal state
+        feed = web(server.address + "/drop/", every="1h")
+        for turn in ("well", "broken", "well"):
+            state = turn
+            await desk.run_feed(feed)
+
+    desk.fetched(answer, work)
+    assert sent == ["200", again]
+
+
 def test_what_is_mended_is_read_and_forgotten_as_a_failure(desk: Desk) -> None:
     inbox = desk.around.folder / "inbox"
     inbox.mkdir()

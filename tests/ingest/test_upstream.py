@@ -317,8 +317,11 @@ class Reader:
         self.got.append(document.content)
         document.failed = bool(document.problem) or self.bad in document.content
         if document.key:
-            failed = (1, self.again_at) if document.failed else ()
-            self.seen[document.key] = Seen(orjson.loads(orjson.dumps(document.mark)), *failed)
+            if document.failed:
+                mark = document.mark if document.mark_of_failure is None else document.mark_of_failure
+                self.seen[document.key] = Seen(mark, 1, self.again_at)
+            else:
+                self.seen[document.key] = Seen(orjson.loads(orjson.dumps(document.mark)))
         if not document.failed:
             self.place = orjson.loads(orjson.dumps(document.place)) or self.place
 

@@ -33,6 +33,8 @@ class Source:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             first, *lines = head.strip().split("\r\n")
             headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+            # What is left unread when the connection closes may cost the client the answer.
+            await reader.readexactly(int(headers.get("content-length", 0)))
             self.asked.append(Asked(first.split()[1], headers))
             await self.answer(self.asked[-1], writer)
             await writer.drain()

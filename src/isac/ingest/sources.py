@@ -189,13 +189,14 @@ class _Running:
         if not document.key:
             return
         before = self.seen.get(document.key)
-        failures = before.failures + 1 if before and before.mark == document.mark else 1
+        failures = before.failures + 1 if before else 1
+        mark = document.mark if document.mark_of_failure is None else document.mark_of_failure
         again_at = None
         if self.feed.every is not None and failures > 1:
             # A run may begin a little early.
             span = self.feed.every * 2 ** min(failures - 2, 20) - self.feed.every / 2
             again_at = times.now() + min(span, max(self.feed.every / 2, _DAY - self.feed.every / 2))
-        self.seen[document.key] = Seen(document.mark, failures, again_at)
+        self.seen[document.key] = Seen(mark, failures, again_at)
         await runs.see(self.guard, self.feed.name, document.key, self.seen[document.key])
 
     def _tell_of_waiting(self) -> None:

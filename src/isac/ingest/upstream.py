@@ -68,6 +68,8 @@ class Document:
     #: of one among many: its name for ever, and what tells whether it changed (JSON)
     key: str = ""
     mark: Any = None
+    #: the mark to note where it was not taken in; None: the same
+    mark_of_failure: Any = None
     #: set by whoever was handed it, before the next one is asked for: it was not taken in
     failed: bool = False
 
@@ -175,15 +177,16 @@ async def _listing(
         known = seen.get(link)
         if known and known.waits(now):
             continue
-        # Of what failed nothing is known: it has to come whole.
-        before: Place = known.mark if known and not known.failures else {}
+        before: Place = known.mark if known else {}
         try:
             got = await fetcher.get(link, headers=headers, known=_known(before))
         except Unreachable as error:
-            yield Document(link, b"", {}, problem=error.detail, key=link, mark={})
+            yield Document(link, b"", {}, problem=error.detail, key=link, mark=before)
             continue
         if got is not None and _mark(got.content) != before.get("sha256"):
-            yield Document(unquote(link), got.content, {}, got.media_type, key=link, mark=_place(got))
+            # What cannot be taken in has to come whole again.
+            mark = _place(got)
+            yield Document(unquote(link), got.content, {}, got.media_type, key=link, mark=mark, mark_of_failure={})
 
 
 def _linked(url: str, content: bytes) -> list[str]:
