@@ -170,7 +170,6 @@ FORBIDDEN = [
     "UPDATE erased SET object = 0",
     "DELETE FROM erased",
     "UPDATE held SET raw = ''",
-    "DELETE FROM held",
     "DELETE FROM audit",
     "UPDATE audit SET actor = 'somebody else'",
     "UPDATE audiences SET above = '{}'",
