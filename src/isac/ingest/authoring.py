@@ -6,7 +6,7 @@ follow a revocation.
 """
 
 import asyncio
-from collections import Counter
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -15,7 +15,9 @@ from typing import Any, Literal
 import orjson
 
 from isac import times
-from isac.formats.found import PARTIES, Found, Unreadable
+from isac.formats.found import PARTIES, Found, Problems, Unreadable
+from isac.formats.texts import Pieces
+from isac.ingest.disk import Spool
 from isac.stix import authored, markings
 from isac.stix.markings import TLP
 from isac.stix.objects import same
@@ -63,7 +65,7 @@ async def author(
     now: datetime,
     confidence: int | None = None,
     valid_for: ValidFor = for_ever,
-) -> tuple[list[bytes], list[Unreadable], int]:
+) -> tuple[Pieces, Problems, int]:
     """Indicators for the values that can be read, each value once, with what is to be done about them; what cannot be
     read; and how often a value came again.
 
@@ -73,32 +75,65 @@ async def author(
     `confidence` is of what says nothing of it; `valid_for` answers how long an observable of a kind holds from now on,
     where its list does not say until when.
     """
-    values, problems, pieces = iter(listed), list[Unreadable](), list[bytes]()
-    written: Counter[str] = Counter()
+    values, problems, spool, seen = iter(listed), Problems(), Spool(), _Seen()
     writer = _Writer(producer, source, tlp, default, now, valid_for)
     if confidence is not None:
         values = (
             replace(each, confidence=confidence) if isinstance(each, Found) and each.confidence is None else each
             for each in values
         )
-    while batch := await asyncio.to_thread(_next, values, problems, source, written):
+    while batch := await asyncio.to_thread(_next, values, problems, source, seen):
         standing = await _standing(conn, batch, producer, source)
-        pieces += await asyncio.to_thread(writer.pieces, standing)
-    return pieces, problems, written.total() - len(written)
+        pieces = await asyncio.to_thread(writer.pieces, standing)
+        await asyncio.to_thread(spool.extend, pieces)
+    return spool.pieces, problems, seen.again
 
 
-def _next(
-    values: Iterator[Found | Unreadable], problems: list[Unreadable], source: str, written: Counter[str]
-) -> dict[str, _Listed]:
+class _Seen:
+    """The ids that came before, in 12 to 24 bytes each: of a long list their texts would not fit into memory.
+
+    Kept are 64 bits, by a key that every process draws anew. Of five million ids two meet in them once in a million
+    lists, and not in the same list read once more.
+    """
+
+    def __init__(self) -> None:
+        self._slots = array("Q", bytes(8 * 4096))
+        self._count = 0
+        #: how often one came again
+        self.again = 0
+
+    def add(self, stix_id: str) -> bool:
+        """Is it new?"""
+        if not self._put(hash(stix_id) & 0xFFFF_FFFF_FFFF_FFFF or 1):
+            self.again += 1
+            return False
+        self._count += 1
+        if 3 * self._count > 2 * len(self._slots):
+            before, self._slots = self._slots, array("Q", bytes(16 * len(self._slots)))
+            for mark in filter(None, before):
+                self._put(mark)
+        return True
+
+    def _put(self, mark: int) -> bool:
+        slots, last = self._slots, len(self._slots) - 1
+        at = mark & last
+        while slots[at]:
+            if slots[at] == mark:
+                return False
+            at = at + 1 & last
+        slots[at] = mark
+        return True
+
+
+def _next(values: Iterator[Found | Unreadable], problems: Problems, source: str, seen: _Seen) -> dict[str, _Listed]:
     """The next values by the ids of their objects; the first of several lines with one value counts."""
     batch: dict[str, _Listed] = {}
     for entry in values:
         if isinstance(entry, Unreadable):
-            problems.append(entry)
+            problems.note(entry)
             continue
         stix_id = _stix_id(source, entry, "value", 0)
-        written[stix_id] += 1
-        if written[stix_id] == 1:
+        if seen.add(stix_id):
             batch[stix_id] = _Listed(entry)
             if entry.action:
                 batch |= {_stix_id(source, entry, part, 0): _Listed(entry, part) for part in _PARTS[1:]}
