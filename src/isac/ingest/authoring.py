@@ -6,9 +6,8 @@ follow a revocation.
 """
 
 import asyncio
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -18,13 +17,15 @@ from isac import times
 from isac.formats.found import PARTIES, Found, Problems, Unreadable
 from isac.formats.texts import Pieces
 from isac.ingest.disk import Spool
+from isac.policy.screen import Numbers
 from isac.stix import authored, markings
 from isac.stix.markings import TLP
 from isac.stix.objects import same
 from isac.store import facts, members, submissions
 from isac.store.database import Connection
 
-_BATCH = 2000
+#: values that are looked up together, and characters of them: each is in memory several times
+_BATCH, _LONG = 2000, 1_000_000
 #: the objects of one value: itself; what is to be done about it, where the source says so; that the one mitigates the
 #: other
 Part = Literal["value", "action", "mitigation"]
@@ -75,69 +76,47 @@ async def author(
     `confidence` is of what says nothing of it; `valid_for` answers how long an observable of a kind holds from now on,
     where its list does not say until when.
     """
-    values, problems, spool, seen = iter(listed), Problems(), Spool(), _Seen()
+    values, read, spool = iter(listed), _Read(), Spool()
     writer = _Writer(producer, source, tlp, default, now, valid_for)
     if confidence is not None:
         values = (
             replace(each, confidence=confidence) if isinstance(each, Found) and each.confidence is None else each
             for each in values
         )
-    while batch := await asyncio.to_thread(_next, values, problems, source, seen):
+    while batch := await asyncio.to_thread(_next, values, read, source):
         standing = await _standing(conn, batch, producer, source)
         pieces = await asyncio.to_thread(writer.pieces, standing)
         await asyncio.to_thread(spool.extend, pieces)
-    return spool.pieces, problems, seen.again
+    return spool.pieces, read.problems, read.values - len(read.ids)
 
 
-class _Seen:
-    """The ids that came before, in 12 to 24 bytes each: of a long list their texts would not fit into memory.
+@dataclass(slots=True)
+class _Read:
+    """What has been read of a list."""
 
-    Kept are 64 bits, by a key that every process draws anew. Of five million ids two meet in them once in a million
-    lists, and not in the same list read once more.
-    """
-
-    def __init__(self) -> None:
-        self._slots = array("Q", bytes(8 * 4096))
-        self._count = 0
-        #: how often one came again
-        self.again = 0
-
-    def add(self, stix_id: str) -> bool:
-        """Is it new?"""
-        if not self._put(hash(stix_id) & 0xFFFF_FFFF_FFFF_FFFF or 1):
-            self.again += 1
-            return False
-        self._count += 1
-        if 3 * self._count > 2 * len(self._slots):
-            before, self._slots = self._slots, array("Q", bytes(16 * len(self._slots)))
-            for mark in filter(None, before):
-                self._put(mark)
-        return True
-
-    def _put(self, mark: int) -> bool:
-        slots, last = self._slots, len(self._slots) - 1
-        at = mark & last
-        while slots[at]:
-            if slots[at] == mark:
-                return False
-            at = at + 1 & last
-        slots[at] = mark
-        return True
+    ids: Numbers = field(default_factory=Numbers)
+    problems: Problems = field(default_factory=Problems)
+    #: how many, those too that came again
+    values: int = 0
 
 
-def _next(values: Iterator[Found | Unreadable], problems: Problems, source: str, seen: _Seen) -> dict[str, _Listed]:
+def _next(values: Iterator[Found | Unreadable], read: _Read, source: str) -> dict[str, _Listed]:
     """The next values by the ids of their objects; the first of several lines with one value counts."""
     batch: dict[str, _Listed] = {}
+    room = _LONG
     for entry in values:
         if isinstance(entry, Unreadable):
-            problems.note(entry)
+            read.problems.note(entry)
             continue
         stix_id = _stix_id(source, entry, "value", 0)
-        if seen.add(stix_id):
+        read.values += 1
+        new = len(read.ids)
+        if read.ids.of(stix_id) == new:
             batch[stix_id] = _Listed(entry)
             if entry.action:
                 batch |= {_stix_id(source, entry, part, 0): _Listed(entry, part) for part in _PARTS[1:]}
-        if len(batch) >= _BATCH:
+        room -= len(entry.observable.value) + len(entry.description)
+        if len(batch) >= _BATCH or room < 0:
             break
     return batch
 
