@@ -379,11 +379,13 @@ def test_a_stricter_marking_says_from_whom_it_takes(isac: Terminal) -> None:
 
 
 def test_what_is_no_text_is_not_read_as_a_list(isac: Terminal) -> None:
-    isac.file("list.zip", b"PK\3\4\0\0\0\0")
+    isac.file("cut.zip", b"PK\3\4\0\0\0\0")
+    isac.file("list.7z", b"7z\xbc\xaf\x27\x1c\0\4")
     isac.file("empty.txt", " \n")
-    done = isac("ingest", "list.zip", "empty.txt", "--to", "us", "--source", "a list")
+    done = isac("ingest", "cut.zip", "list.7z", "empty.txt", "--to", "us", "--source", "a list")
 
-    assert "not read: list.zip: is no text. Unpack a ZIP file first" in done.stdout
+    assert "not read: cut.zip: is damaged (File is not a zip file); get it again." in done.stdout
+    assert "not read: list.7z: is no text. Unpack it first if it is packed" in done.stdout
     assert "not read: empty.txt: is empty." in done.stdout
     assert done.returncode == 1
 

@@ -59,7 +59,7 @@ class Reader:
         async def work() -> tuple[list[bytes], list[Unreadable]]:
             async with self._pool.connection() as conn:
                 made = await author(conn, listed, producer=PRODUCER, source=source, tlp=tlp, default=TLP.GREEN, now=NOW)
-                return made[:2]
+                return [*made[0]], [*made[1]]
 
         made: tuple[list[bytes], list[Unreadable]] = self._run(work())
         return made

@@ -20,7 +20,7 @@ def test_an_archive_of_files_with_holes_is_refused_before_it_is_read(tmp_path: P
             content = b"0\n".ljust(tarfile.BLOCKSIZE, b"\0")
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    with pytest.raises(Invalid, match="holds more than 1024 MiB; cut it"):
+    with pytest.raises(Invalid, match="holds more than 4,096 MiB; cut it"):
         next(files.payloads(tmp_path / "holes.tar"))
 
 

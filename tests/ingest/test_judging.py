@@ -4,6 +4,7 @@ import asyncio
 import gc
 import multiprocessing
 import uuid
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -107,7 +108,7 @@ def judge(pieces: list[bytes]) -> Judge:
     return Judge(known, TLP.GREEN, now, times.nanoseconds(now), f"identity--{IDS[1]}", "us", free=False, sample=False)
 
 
-def order(pieces: list[bytes]) -> list[int]:
+def order(pieces: list[bytes]) -> Sequence[int]:
     _, companions, others = judging.look_over(pieces, TLP.GREEN)
     return companions + others
 

@@ -314,8 +314,8 @@ class Reader:
     got: list[bytes] = field(default_factory=list)
 
     def take(self, document: Document) -> None:
-        self.got.append(document.content)
-        document.failed = bool(document.problem) or self.bad in document.content
+        self.got.append(document.content[:])
+        document.failed = bool(document.problem) or self.bad in document.content[:]
         if document.key:
             if document.failed:
                 mark = document.mark if document.mark_of_failure is None else document.mark_of_failure
@@ -347,7 +347,7 @@ def test_a_page_lists_files_below_it_each_once() -> None:
     page = page.replace(b"%s", b"x" * 3000)
     names = ["one.txt", "two.txt", "a&b%20c.txt"]
     found = read({"/list/": page} | {f"/list/{name}": name.encode() for name in names}, "/list/")
-    assert [(each.content.decode(), each.problem) for each in found] == [(name, "") for name in names]
+    assert [(each.content[:].decode(), each.problem) for each in found] == [(name, "") for name in names]
 
 
 @pytest.mark.parametrize("page", [b"<a ", b"<a href", b"<a href= ", b'<a href="', b"href=", b"<a\n\n "])
@@ -458,19 +458,29 @@ def test_a_page_that_fails_is_never_skipped() -> None:
     asyncio.run(reading())
 
 
-def test_a_file_of_a_folder_that_fails_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstream, "MAX_BYTES", 10)
-    for number, content in enumerate((b"one", b"bad", b"x" * 11, b"four")):
+def test_a_file_of_a_folder_that_fails_is_read_again(tmp_path: Path) -> None:
+    for number, content in enumerate((b"one", b"bad", b"four")):
         file = tmp_path / f"{number}.txt"
         file.write_bytes(content)
         os.utime(file, (number, number))
     reader = Reader()
-    assert reader.read_files(tmp_path) == [b"one", b"bad", b"", b"four"]
-    assert reader.read_files(tmp_path) == [b"bad", b""]
+    assert reader.read_files(tmp_path) == [b"one", b"bad", b"four"]
+    assert reader.read_files(tmp_path) == [b"bad"]
     (tmp_path / "1.txt").write_bytes(b"two")
-    (tmp_path / "2.txt").write_bytes(b"three")
-    assert sorted(reader.read_files(tmp_path)) == [b"three", b"two"]
+    assert reader.read_files(tmp_path) == [b"two"]
     assert reader.read_files(tmp_path) == []
+
+
+def test_a_file_that_cannot_be_read_stops_no_other(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.txt").write_bytes(b"%d" % number)
+        os.utime(tmp_path / f"{number}.txt", (number, number))
+    found = upstream.files(tmp_path, {}, {})
+    next(found)
+    (tmp_path / "1.txt").unlink()
+    gone, last = found
+    assert (gone.name, gone.problem) == ("1.txt", "cannot be read (No such file or directory).")
+    assert last.content == b"2"
 
 
 def test_a_folder_is_read_one_file_at_a_time(tmp_path: Path) -> None:

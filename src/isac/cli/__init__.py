@@ -277,7 +277,7 @@ def extract(
 
     Example: isac extract advisory.eml; isac extract advisory.eml --values > advisory.txt
     """
-    from isac.formats import prose
+    from isac.formats import documents, prose
 
     unread: list[str] = []
     for payload in _payloads(paths, None, unread):
@@ -285,7 +285,7 @@ def extract(
             unread.append(f"{payload.name}: is no text for people; `isac ingest` takes it in.")
             continue
         try:
-            mentions = prose.read(payload.data)
+            mentions = prose.read(payload.data[: documents.MAX_BYTES + 1])
         except Invalid as error:
             unread.append(f"{payload.name}: {error.detail}")
             continue

@@ -149,11 +149,11 @@ def _remarks(feed: "Feed") -> Iterator[str]:
 def _show(feed: "Feed", file: Path) -> bool:
     """The first values, and what cannot be read; False if it cannot be read at all."""
     from isac.formats.found import Found, Unreadable
-    from isac.ingest.fetching import MAX_BYTES
-    from isac.ingest.files import unpacked
+    from isac.ingest import disk
+    from isac.ingest.files import MAX_BYTES, unpacked
 
     try:
-        read = feed.read(unpacked(file.read_bytes(), MAX_BYTES))
+        read = feed.read(unpacked(disk.opened(file), MAX_BYTES))
         entries = list(read)
     except OSError as error:
         raise Invalid(f"{file}: cannot be read ({error.strerror}).") from error

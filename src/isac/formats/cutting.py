@@ -2,34 +2,28 @@
 
 msgspec does it at some 2 GB/s, but refuses the whole text for one bad escape, such as a lone surrogate, in one member.
 Then our own scanner cuts by quotation marks and brackets alone, so that whoever reads the members meets the bad one by
-itself.
+itself. Both see one window of a large text after the other.
 """
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
-from typing import TypeVar, overload
+from array import array
+from collections.abc import Iterator
+from typing import TypeVar
 
 import msgspec
 import orjson
 
 from isac.errors import Invalid
+from isac.formats import texts
+from isac.formats.texts import BLANKS, LONGEST, Part, Pieces, Text
 
-# 100 MiB of the smallest objects that anybody sends (about 100 bytes) are as many as this.
-MAX_MEMBERS = 1_000_000
-# A member of a list takes 75 bytes of memory while it is cut, one of an object 180 and its name: a text of 100 MiB that
-# consists of `1,` would take 3.7 GB. Cut at one go is therefore what has at most one comma in so many bytes (STIX has
-# one in 30 to 45, MISP one in 22), which is at most five times the text's own size, and 1.8 GB at most.
-_BYTES_TO_A_COMMA = 16
-_MAX_COMMAS = 24 * MAX_MEMBERS
-_MAX_COMMAS_OF_AN_OBJECT = 4 * MAX_MEMBERS
+#: members of one object, and elements of a list that are cut further
+_MAX_PARTS = 200_000
 # One object nested 100 levels deep is its reader's to refuse; thousands of levels are an attack on the whole text.
 MAX_DEPTH = 10_000
-
-_SLICE = 1024 * 1024
-
-BOM = b"\xef\xbb\xbf"
-BLANKS = b" \t\r\n"
+#: what is read of a list to learn how its elements are parted, and of the next element, to know such a comma again
+_FIRST, _BEHIND = 4096, 8
 
 # All that may stand between two brackets: anything but quotation marks, and whole strings. Possessive, so that nothing
 # is tried twice.
@@ -46,9 +40,6 @@ class _Bundle(msgspec.Struct):
     type: msgspec.Raw = msgspec.Raw(b'"bundle"')
     spec_version: msgspec.Raw = msgspec.Raw()
 
-    def __len__(self) -> int:
-        return len(self.objects)
-
 
 _Members = TypeVar("_Members", list[msgspec.Raw], dict[str, msgspec.Raw], _Bundle)
 _BUNDLE = msgspec.json.Decoder(_Bundle)
@@ -56,112 +47,155 @@ _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-class Pieces(Sequence[bytes]):
-    """Members' own bytes, each copied out of the text when it is asked for: a large text is not held twice."""
+class _Listed(Part):
+    """A list whose elements are found already."""
 
-    def __init__(self, raws: list[msgspec.Raw]) -> None:
-        self._raws = raws
-
-    def __len__(self) -> int:
-        return len(self._raws)
-
-    @overload
-    def __getitem__(self, place: int) -> bytes: ...
-    @overload
-    def __getitem__(self, place: slice) -> "Pieces": ...
-    def __getitem__(self, place: int | slice) -> "bytes | Pieces":
-        return Pieces(self._raws[place]) if isinstance(place, slice) else bytes(self._raws[place])
-
-    def __iter__(self) -> Iterator[bytes]:
-        return map(bytes, self._raws)
+    def __init__(self, text: Text, begin: int, end: int, elements: Pieces) -> None:
+        super().__init__(text, begin, end)
+        self.elements = elements
 
 
-def objects(text: bytes) -> Sequence[bytes] | None:
+def objects(text: Text) -> Pieces | None:
     """The objects of the usual bundle or envelope, cut at one go; None if somebody has to look closer."""
-    found = _decode(_BUNDLE, text)
+    found = _decode(_BUNDLE, text[:]) if len(text) <= texts.WINDOW else None
     if found is None or bytes(found.type) != b'"bundle"' or found.spec_version:
         return None
-    return Pieces(found.objects)
+    return texts.pieces([*map(bytes, found.objects)])
 
 
-def elements(text: bytes | memoryview) -> Sequence[bytes]:
+def elements(text: Text) -> Pieces:
     """The elements of a JSON list, verbatim.
 
     An element may be no JSON, even empty after a stray comma: its reader will say so.
-    Raises Invalid if brackets or quotation marks do not add up, or if there are more than MAX_MEMBERS elements.
+    Raises Invalid if brackets or quotation marks do not add up, if there are too many elements or, when it is asked
+    for, if one is too large.
     """
-    found = _decode(_LIST, text)
-    if found is not None:
-        return Pieces(found)
-    text = bytes(text)
-    return [text[begin:end].strip(BLANKS) for begin, end in _parts(text)]
+    if isinstance(text, _Listed):
+        return text.elements
+    if len(text) > texts.WINDOW:
+        cut = _Cut(text)
+        found, end = cut.listed(cut.begin)
+        cut.check_end(end)
+        return found
+    whole = text[:]
+    raws = _decode(_LIST, whole)
+    return texts.pieces([*map(bytes, raws)] if raws is not None else [part[:] for part in parts(whole)])
 
 
-def members(text: bytes | memoryview, names: frozenset[str] | None = None) -> dict[str, memoryview]:
-    """The members of a JSON object: name to verbatim value, not yet copied. Of two with one name the last counts.
+def parts(text: Text) -> list[Text]:
+    """The same, each to be cut further: large ones are not copied."""
+    cut = _Cut(text)
+    return [cut.value(begin, end) for begin, end in cut.parts()]
 
-    Given `names`, which have to be identifiers, those alone: the others take neither time nor memory.
+
+def members(text: Text, names: frozenset[str] | None = None) -> dict[str, Text]:
+    """The members of a JSON object: name to verbatim value; of two with one name the last counts.
+
+    Given `names`, which have to be identifiers, those alone: the others take no memory.
     Raises Invalid if brackets, quotation marks or colons do not add up.
     """
-    decoded = _decode(_OBJECT, text, _MAX_COMMAS_OF_AN_OBJECT) if names is None else _named(text, names)
-    if decoded is not None:
-        return {name: memoryview(raw) for name, raw in decoded.items()}
-    text = bytes(text)
-    found: dict[str, memoryview] = {}
-    for begin, end in _parts(text):
-        key = _KEY.match(text, begin, end)
-        if not key:
+    if len(text) <= texts.WINDOW:
+        text = text[:]
+        decoded = _decode(_OBJECT, text) if names is None else _named(text, names)
+        if decoded is not None:
+            return {name: bytes(raw) for name, raw in decoded.items()}
+    cut = _Cut(text)
+    found: dict[str, Text] = {}
+    for begin, end in cut.parts(of_lists=len(text) > texts.WINDOW):
+        at = cut.upto(_KEY, begin)
+        if at is None or at > end:
             raise not_json(text, begin, "a name in double quotation marks and a colon are expected here")
-        value = text[key.end() : end].strip(BLANKS)
-        if value[:1] in _CLOSING and value[-1:] != _CLOSING[value[:1]]:
-            raise not_json(text, end - 1, f"{_CLOSING[value[:1]].decode()!r} is expected at the end of this value")
-        name = _name(key[1])
+        value = cut.value(at, end)
+        first = value[:1]
+        if first in _CLOSING and value[len(value) - 1 :] != _CLOSING[first]:
+            raise not_json(text, end - 1, f"{_CLOSING[first].decode()!r} is expected at the end of this value")
+        name = _name(text[begin : at - 1].strip(BLANKS))
         if names is None or name in names:
-            found[name] = memoryview(value)
+            found[name] = value
     return found
 
 
-def lines(text: bytes) -> list[tuple[int, bytes]]:
-    """The lines of JSON lines that are not blank, with their numbers; none unless several, the first an object."""
-    end = text.find(b"\n")
-    if end < 0 or text[:1] != b"{":
-        return []
+class Lines:
+    """JSON lines that are not blank: with their numbers, and as pieces."""
+
+    def __init__(self, text: Text) -> None:
+        self._text = text
+        #: where each block of them begins, and the number of its first
+        self._begins, self._numbers = array("Q"), array("Q")
+        self.pieces = Pieces(lambda block: [line for _, line in self._lines(block)])
+        begin, number = 0, 1
+        while begin < len(text):
+            held = _whole_lines(text, begin, number)
+            self._begins.append(begin)
+            self._numbers.append(number)
+            self.pieces.add(sum(1 for _ in _numbered(held, number)))
+            begin, number = begin + len(held), number + held.count(b"\n")
+        self._begins.append(begin)
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        for block in range(len(self._numbers)):
+            yield from self._lines(block)
+
+    def _lines(self, block: int) -> Iterator[tuple[int, bytes]]:
+        return _numbered(self._text[self._begins[block] : self._begins[block + 1]], self._numbers[block])
+
+
+def _whole_lines(text: Text, begin: int, number: int) -> bytes:
+    """Those that end within a window, or the one that is longer than that."""
+    size = texts.WINDOW
+    while size <= max(LONGEST, texts.WINDOW):
+        held = text[begin : begin + size]
+        if begin + size >= len(text):
+            return held
+        if last := held.rfind(b"\n") + 1:
+            return held[:last]
+        size *= 2
+    raise Invalid(f"Line {number:,} is longer than {LONGEST >> 20} MiB; cut what it holds into several lines.")
+
+
+def _numbered(held: bytes, number: int) -> Iterator[tuple[int, bytes]]:
+    for at, line in enumerate(held.split(b"\n"), start=number):
+        if line := line.strip(BLANKS):
+            yield at, line
+
+
+def lines(text: Text) -> Lines | None:
+    """The lines of JSON lines; None unless there are several, and the first is an object."""
+    if text[:1] != b"{":
+        return None
+    for begin in range(0, min(len(text), LONGEST), texts.WINDOW):
+        end = text[begin : begin + texts.WINDOW].find(b"\n")
+        if end >= 0:
+            break
+    else:
+        return None
     try:
-        members(text[:end])
+        members(text[: begin + end])
     except Invalid:
-        return []
-    if text.count(b"\n") > MAX_MEMBERS:
-        raise _too_many()
-    return [
-        (number, line.strip(BLANKS)) for number, line in enumerate(text.split(b"\n"), start=1) if line.strip(BLANKS)
-    ]
+        return None
+    return Lines(text)
 
 
-def not_json(text: bytes, position: int, why: str) -> Invalid:
+def not_json(text: Text, position: int, why: str) -> Invalid:
     """The refusal of a text that is no JSON, with the place as an editor shows it."""
-    before = text[:position]
-    line = before.count(b"\n") + 1
-    column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8", "replace")) + 1
+    line, begin = 1, 0
+    for at in range(0, position, texts.WINDOW):
+        window = text[at : min(position, at + texts.WINDOW)]
+        line += window.count(b"\n")
+        begin = at + window.rfind(b"\n") + 1 if b"\n" in window else begin
+    column = len(text[max(begin, position - LONGEST) : position].decode("utf-8", "replace")) + 1
     return Invalid(f"This is not JSON (line {line}, column {column}: {why}); correct the file or export it again.")
 
 
-def _decode(
-    decoder: msgspec.json.Decoder[_Members], text: bytes | memoryview, most: int = _MAX_COMMAS
-) -> _Members | None:
+def _decode(decoder: msgspec.json.Decoder[_Members], text: bytes) -> _Members | None:
     """All members at one go; None if that has to be done step by step."""
-    # Each member needs a comma: few commas are few members.
-    if len(text) > MAX_MEMBERS and _commas(text) > max(MAX_MEMBERS, min(len(text) // _BYTES_TO_A_COMMA, most)):
-        return None
     try:
-        found = decoder.decode(text)
+        return decoder.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if len(found) > MAX_MEMBERS:
-        raise _too_many()
-    return found
 
 
-def _named(text: bytes | memoryview, names: frozenset[str]) -> dict[str, msgspec.Raw] | None:
+def _named(text: bytes, names: frozenset[str]) -> dict[str, msgspec.Raw] | None:
     try:
         found = _decoder(names).decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -175,39 +209,164 @@ def _decoder(names: frozenset[str]) -> msgspec.json.Decoder[msgspec.Struct]:
     return msgspec.json.Decoder(msgspec.defstruct("Named", fields))
 
 
-def _commas(text: bytes | memoryview) -> int:
-    if isinstance(text, bytes):
-        return text.count(b",")
-    # A view cannot count, and a copy of the whole is not worth it.
-    return sum(bytes(text[at : at + _SLICE]).count(b",") for at in range(0, len(text), _SLICE))
+class _Cut:
+    """Looks at a text bracket by bracket, as much of it in memory as one look needs."""
+
+    def __init__(self, text: Text) -> None:
+        self._text = text
+        #: what is in memory, and where it stands
+        self._held, self._at = b"", 0
+        #: lists that are members of the outermost object, by where they begin, and where they end
+        self._lists: dict[int, tuple[Pieces, int]] = {}
+
+    def upto(self, pattern: re.Pattern[bytes], at: int) -> int | None:
+        """Where the pattern ends that stands there; None if nothing like it does."""
+        while True:
+            here = at - self._at
+            if 0 <= here <= len(self._held):
+                if found := pattern.match(self._held, here):
+                    return self._at + found.end()
+                if self._at + len(self._held) >= len(self._text):
+                    return None
+                size = 2 * (len(self._held) - here)
+                if size > 2 * LONGEST:
+                    raise not_json(self._text, at, f"something here is longer than {LONGEST >> 20} MiB")
+            else:
+                size = 0
+            self._held, self._at = self._text[at : at + max(size, texts.WINDOW)], at
+
+    def between(self, at: int, *, of_lists: bool = False) -> Iterator[tuple[int, int, bytes]]:
+        """Begin and end of what stands between the commas from there to the bracket that closes what is open, and the
+        comma or bracket.
+
+        `of_lists`: lists in it are large, and only walked through.
+        """
+        begin, depth = at, 1
+        while depth:
+            behind = self.upto(_BRACKET_OR_COMMA if depth == 1 else _BRACKET, at)
+            if behind is None:
+                raise not_json(
+                    self._text, len(self._text), "the text ends before its brackets and quotation marks are closed"
+                )
+            at = behind
+            mark = self._held[at - 1 - self._at : at - self._at]
+            if mark == b",":
+                yield begin, at - 1, mark
+                begin = at
+            elif mark == b"[" and of_lists and (found := self._walked(at - 1)):
+                if depth == 1:
+                    self._lists[at - 1] = found
+                _, at = found
+            else:
+                depth += 1 if mark in _CLOSING else -1
+                if depth > MAX_DEPTH:
+                    raise not_json(self._text, at - 1, f"brackets are nested more than {MAX_DEPTH:,} deep")
+        yield begin, at - 1, mark
+
+    def parts(self, *, of_lists: bool = False) -> Iterator[tuple[int, int]]:
+        """Begin and end of what stands between the commas of the outermost brackets."""
+        count = 0
+        for begin, end, mark in self.between(self.begin + 1, of_lists=of_lists):
+            if mark == b",":
+                count += 1
+                if count > _MAX_PARTS:
+                    raise Invalid(f"There are more than {_MAX_PARTS:,} names or events in it; cut it into several.")
+            else:
+                self._check_closing(self.begin, mark, end)
+                self.check_end(end + 1)
+                if not count and self._is_blank(begin, end):
+                    return
+            yield begin, end
+
+    def _walked(self, at: int) -> tuple[Pieces, int] | None:
+        """None for what is no list; that is its reader's to refuse."""
+        try:
+            return self.listed(at)
+        except Invalid:
+            return None
+
+    def listed(self, at: int) -> tuple[Pieces, int]:
+        """The elements of the list that begins there, and where it ends."""
+        blocks, begin, comma = _Blocks(self._text), at + 1, b""
+        while True:
+            held = self._text[begin : begin + texts.WINDOW] if comma else b""
+            size = held.rfind(comma) + 1 if comma else 0
+            # What is a list by itself ends at a comma of this list, whatever else that comma could have been.
+            if size and (raws := _decode(_LIST, b"[%b]" % held[:size])):
+                blocks.note(begin, begin + size, len(raws))
+                begin += held.index(b",", size) + 1
+                continue
+            enough = texts.WINDOW if comma else min(_FIRST, texts.WINDOW)
+            spans = []
+            for first, end, mark in self.between(begin):
+                spans.append((first, end))
+                if mark == b"," and len(spans) > 1 and end - begin >= enough:
+                    break
+            if mark != b",":
+                self._check_closing(at, mark, end)
+                if len(blocks.pieces) or len(spans) > 1 or not self._is_blank(first, end):
+                    blocks.note(begin, end, len(spans))
+                return blocks.pieces, end + 1
+            blocks.note(begin, end, len(spans))
+            begin, comma = end + 1, self._comma(*spans[-2])
+
+    def _comma(self, begin: int, end: int) -> bytes:
+        """The comma behind an element, with what stands beside it."""
+        element = self._text[max(begin, end - _FIRST) : end]
+        behind = self._text[end + 1 : end + _FIRST]
+        blanks, after = len(element) - len(element.rstrip(BLANKS)), len(behind) - len(behind.lstrip(BLANKS))
+        return element[-blanks - 1 :] + b"," + behind[: after + _BEHIND]
+
+    def value(self, begin: int, end: int) -> Text:
+        """What stands there, without the blanks around it; copied only if it is small."""
+        begin, end = texts.inside(self._text, begin, end)
+        if end - begin <= texts.WINDOW:
+            return self._text[begin:end]
+        known, closed = self._lists.get(begin, (None, 0))
+        if known is not None and closed == end:
+            return _Listed(self._text, begin, end, known)
+        return Part(self._text, begin, end)
+
+    @property
+    def begin(self) -> int:
+        """Where the outermost bracket stands."""
+        return texts.inside(self._text, 0, len(self._text))[0]
+
+    def check_end(self, end: int) -> None:
+        if not self._is_blank(end, len(self._text)):
+            raise not_json(self._text, end, "something follows after the end")
+
+    def _is_blank(self, begin: int, end: int) -> bool:
+        begin, end = texts.inside(self._text, begin, end)
+        return begin == end
+
+    def _check_closing(self, at: int, mark: bytes, end: int) -> None:
+        opening = self._text[at : at + 1]
+        if mark != _CLOSING[opening]:
+            raise not_json(self._text, end, f"{mark.decode()!r} closes what {opening.decode()!r} opened")
 
 
-def _parts(text: bytes) -> Iterator[tuple[int, int]]:
-    """Begin and end of what stands between the commas of the outermost brackets."""
-    at = begin = len(text) - len(text.lstrip(BLANKS)) + 1
-    opening = text[begin - 1 : begin]
-    depth, count = 1, 0
-    while depth:
-        found = (_BRACKET_OR_COMMA if depth == 1 else _BRACKET).match(text, at)
-        if not found:
-            raise not_json(text, len(text), "the text ends before its brackets and quotation marks are closed")
-        at = found.end()
-        mark = text[at - 1 : at]
-        if mark == b",":
-            yield begin, at - 1
-            begin, count = at, count + 1
-            if count > MAX_MEMBERS:
-                raise _too_many()
-        else:
-            depth += 1 if mark in _CLOSING else -1
-            if depth > MAX_DEPTH:
-                raise not_json(text, at - 1, f"brackets are nested more than {MAX_DEPTH:,} deep")
-    if mark != _CLOSING[opening]:
-        raise not_json(text, at - 1, f"{mark.decode()!r} closes what {opening.decode()!r} opened")
-    if text[at:].strip(BLANKS):
-        raise not_json(text, at, "something follows after the end")
-    if count or text[begin : at - 1].strip(BLANKS):
-        yield begin, at - 1
+class _Blocks:
+    """The elements of a list, about a window of them in a block."""
+
+    def __init__(self, text: Text) -> None:
+        self._text = text
+        self._begins, self._ends = array("Q"), array("Q")
+        self.pieces = Pieces(self._load)
+
+    def note(self, begin: int, end: int, count: int) -> None:
+        self._begins.append(begin)
+        self._ends.append(end)
+        self.pieces.add(count)
+
+    def _load(self, number: int) -> list[bytes]:
+        begin, end = self._begins[number], self._ends[number]
+        if end - begin > LONGEST + texts.WINDOW:
+            raise Invalid(f"An element of a list in this file is larger than {LONGEST >> 20} MiB; cut it into several.")
+        held = b"[%b]" % self._text[begin:end]
+        if raws := _decode(_LIST, held):
+            return [*map(bytes, raws)]
+        return [held[first:last].strip(BLANKS) for first, last, _ in _Cut(held).between(1)]
 
 
 def _name(key: bytes) -> str:
@@ -215,7 +374,3 @@ def _name(key: bytes) -> str:
         return str(orjson.loads(key))
     except orjson.JSONDecodeError:
         return key.decode("utf-8", "replace")
-
-
-def _too_many() -> Invalid:
-    return Invalid(f"There are more than {MAX_MEMBERS:,} elements in this file; cut it into smaller files.")

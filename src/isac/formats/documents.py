@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from isac.errors import Invalid
-from isac.formats.found import decode
+from isac.formats.texts import WIDE, decode
 
 #: larger ones are cut by their owner
-MAX_BYTES = 100 * 1024 * 1024
+MAX_BYTES = 32 * 1024 * 1024
 #: what stands on one line is looked at together; a longer one is cut at a blank
 MAX_LINE = 16_384
 # Nesting that no mail program makes; the library's own parser takes its square.
@@ -90,7 +90,7 @@ def read(data: bytes) -> Document:
         if data.startswith(magic):
             raise Invalid(f"This is {name}; save it as plain text (UTF-8) and hand that in.")
     head = data[:_HEAD]
-    wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    wide = data[:2] in WIDE
     if not wide and _is_binary(head):
         raise Invalid("This is no text but a picture, a program or the like; save its text as UTF-8 and hand that in.")
     document = Document(iter(()))

@@ -3,7 +3,6 @@
 This is the one place that names the fields which a feed's `columns` may map (FIELDS) and says how their texts are read.
 """
 
-import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -129,6 +128,23 @@ class Unreadable:
     left_out: bool = False
 
 
+class Problems(list[Unreadable]):
+    """What nobody could read: the first lines, which are told, and how many there are in all."""
+
+    #: more than are told of one hand-over
+    KEPT = 10_001
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused = self.left_out = 0
+
+    def note(self, line: Unreadable) -> None:
+        self.left_out += line.left_out
+        self.refused += not line.left_out
+        if len(self) < self.KEPT:
+            self.append(line)
+
+
 def one_line(text: str, most: int) -> str:
     """Text from elsewhere as it may stand in a line of ours: printable, and no longer than that.
 
@@ -145,14 +161,6 @@ def unreadable(line: int, text: str, reason: str, *, left_out: bool = False) -> 
     if len(cut) > _TEXT_SHOWN or len(text) > 5 * _TEXT_SHOWN:
         cut = cut[: _TEXT_SHOWN - 1] + "…"
     return Unreadable(line, one_line(cut, _TEXT_SHOWN), reason, left_out)
-
-
-def decode(data: bytes) -> Iterator[str]:
-    """The lines of a text file without their ends. UTF-8, or UTF-16 by its mark; what is neither becomes U+FFFD."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        data = data.decode("utf-16", "replace").encode()
-    data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return (line.decode("utf-8", "replace").removesuffix("\n") for line in io.BytesIO(data))
 
 
 def observe(line: int, value: str, kind: str | None, whole: str) -> Found | Unreadable:

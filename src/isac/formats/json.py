@@ -1,17 +1,18 @@
 """Reads JSON that is not STIX: a list of records, a list somewhere inside an object, or JSON lines."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from isac.errors import Invalid
-from isac.formats.cutting import BLANKS, BOM, elements, lines, members, not_json
+from isac.formats.cutting import elements, lines, members, not_json
 from isac.formats.found import Found, Unreadable, read_fields, unreadable
+from isac.formats.texts import LONGEST, Text, trimmed
 
 
 def read(
-    data: bytes,
+    data: Text,
     columns: Mapping[str, str | Sequence[str]],
     records: str | None = None,
     kind: str | None = None,
@@ -28,7 +29,7 @@ def read(
 
 
 def _read(
-    records: Sequence[tuple[int, bytes]], wanted: Mapping[str, list[str]], kind: str | None, *, us_dates: bool
+    records: Iterable[tuple[int, bytes]], wanted: Mapping[str, list[str]], kind: str | None, *, us_dates: bool
 ) -> Iterator[Found | Unreadable]:
     for number, piece in records:
         whole = piece[:1000].decode("utf-8", "replace")
@@ -46,28 +47,28 @@ def _read(
         yield from read_fields(number, texts, kind, whole, us_dates=us_dates)
 
 
-def _records(data: bytes, path: str | None, values: Sequence[str]) -> list[tuple[int, bytes]]:
-    text = data.removeprefix(BOM).strip(BLANKS)
+def _records(data: Text, path: str | None, values: Sequence[str]) -> Iterable[tuple[int, bytes]]:
+    text = trimmed(data)
     if not path and text[:1] == b"{":
         found = lines(text)
-        if not found and _is_record(text, values):
-            return [(1, text)]
-        if not found:
-            names = ", ".join(name[:40] for name, value in members(text).items() if bytes(value[:1]) == b"[")
+        if found is None and len(text) <= LONGEST and _is_record(text[:], values):
+            return [(1, text[:])]
+        if found is None:
+            names = ", ".join(name[:40] for name, value in members(text).items() if value[:1] == b"[")
             where = f"it may be one of {names}" if names else "but there is none in it"
             raise Invalid(f"The file is one JSON object; say with `records` where its list of records is ({where}).")
         return found
     for name in path.split(".") if path else ():
         if text[:1] != b"{":
             raise Invalid(f"There is no `{path}` in this file; correct `records`, or ask the publisher what changed.")
-        text = bytes(members(text).get(name, b""))
+        text = members(text).get(name, b"")
     if text[:1] != b"[":
         if path:
             raise Invalid(
                 f"There is no list `{path}` in this file; correct `records`, or ask the publisher what changed."
             )
-        raise not_json(text, 0, "a list of records begins with [") if text else Invalid("The file is empty.")
-    return [*enumerate(elements(text), start=1)]
+        raise not_json(text, 0, "a list of records begins with [") if len(text) else Invalid("The file is empty.")
+    return enumerate(elements(text), start=1)
 
 
 def _is_record(text: bytes, values: Sequence[str]) -> bool:

@@ -15,8 +15,9 @@ from typing import Any
 import orjson
 
 from isac.errors import Invalid
-from isac.formats.cutting import BLANKS, BOM, elements, lines, members, not_json
+from isac.formats.cutting import elements, lines, members, not_json, parts
 from isac.formats.found import Found, Unreadable, instant, observable_of, unreadable
+from isac.formats.texts import Text, trimmed
 from isac.stix.authored import Reference
 from isac.stix.markings import TLP
 from isac.stix.observables import ZERO_WIDTH
@@ -66,6 +67,10 @@ _MAX_LABELS = 50
 _MAX_REFERENCES = 50
 _MAX_LINKS = 10
 _MAX_WORDS = 5000
+#: of a file, by which one tells what it is
+_BEGINNING = 64 * 1024
+#: of what an event says about itself, which is read as a whole
+_MAX_HEAD = 4 * 1024 * 1024
 
 _HASHES_LINE = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*+[0-9a-f]{32},[0-9a-f]{8}-[0-9a-f-]{27}\s")
 _MANIFEST_KEY = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -93,9 +98,9 @@ _HEAD = frozenset(
 _NAMES = _HEAD | {"Event", "response", "objects", *_LISTS}
 
 
-def events(data: bytes) -> Sequence[bytes] | None:
+def events(data: Text) -> Sequence[Text] | None:
     """The events' own bytes, each to be read by `read_events`; None unless it surely is MISP."""
-    if _OTHER.match(data):
+    if _OTHER.match(_beginning(data)):
         return None
     try:
         pieces, sure = _split(data)
@@ -104,17 +109,18 @@ def events(data: bytes) -> Sequence[bytes] | None:
     return pieces if sure else None
 
 
-def is_index(data: bytes) -> bool:
+def is_index(data: Text) -> bool:
     """Is it what a feed has beside its events: the manifest, which names them, or the digests of their values?"""
-    if not _MANIFEST.match(data):
-        return _HASHES_LINE.match(data) is not None
+    head = _beginning(data)
+    if not _MANIFEST.match(head):
+        return _HASHES_LINE.match(head) is not None
     try:
-        return all(_MANIFEST_KEY.fullmatch(name) for name in members(data.removeprefix(BOM).strip(BLANKS)))
+        return all(_MANIFEST_KEY.fullmatch(name) for name in members(trimmed(data)))
     except Invalid:
         return False
 
 
-def read(data: bytes) -> Iterator[Found | Unreadable]:
+def read(data: Text) -> Iterator[Found | Unreadable]:
     """Every attribute that is not deleted gives Found or Unreadable; `line` is its number in the file, from 1.
 
     Of a value that several attributes name each is given. Raises Invalid at once, with what to do, if there is none.
@@ -124,36 +130,41 @@ def read(data: bytes) -> Iterator[Found | Unreadable]:
     return read_events(_split(data)[0])
 
 
-def read_events(pieces: Sequence[bytes]) -> Iterator[Found | Unreadable]:
+def read_events(pieces: Iterable[Text]) -> Iterator[Found | Unreadable]:
     """The same for what `events` gave; the numbers run through all of them."""
     number = 0
     for piece in pieces:
         number = yield from _read_event(piece, number)
 
 
-def _split(data: bytes) -> tuple[Sequence[bytes], bool]:
+def _beginning(data: Text) -> bytes:
+    """Enough to see what it is."""
+    return trimmed(data)[:_BEGINNING] + b"\n"
+
+
+def _split(data: Text) -> tuple[Sequence[Text], bool]:
     """The events' own bytes, in `{"Event": …}` or not, and whether they surely are events.
 
     Raises Invalid if they cannot be.
     """
-    text = data.removeprefix(BOM).strip(BLANKS)
+    text = trimmed(data)
     if text[:1] == b"[":
-        pieces = elements(text)
+        pieces = parts(text)
         return pieces, _begins(pieces)
     if text[:1] != b"{":
-        raise not_json(text, 0, "a MISP event begins with {") if text else Invalid("The file is empty.")
-    several = [line for _, line in lines(text)]
-    if several:
-        return several, _begins(several)
+        raise not_json(text, 0, "a MISP event begins with {") if len(text) else Invalid("The file is empty.")
+    several = lines(text)
+    if several is not None:
+        return several.pieces, _begins(several.pieces)
     found = members(text, _NAMES)
-    answer = found.get("response", memoryview(b""))
-    if bytes(answer[:1]) == b"[":
-        pieces = elements(answer)
+    answer = found.get("response", b"")
+    if answer[:1] == b"[":
+        pieces = parts(answer)
         # Empty is MISP's answer to a search that finds nothing.
         return pieces, _begins(pieces) or _answers(pieces[0]) if pieces else len(members(text)) == 1
-    if bytes(answer[:1]) == b"{":
+    if answer[:1] == b"{":
         # MISP answers one event, or a search for attributes, without a list around it.
-        text, found = bytes(answer), members(answer, _NAMES)
+        text, found = answer, members(answer, _NAMES)
         if _answers(text):
             return [text], True
     if "Event" in found or ("objects" not in found and (_has_list(found) or "info" in found)):
@@ -162,24 +173,24 @@ def _split(data: bytes) -> tuple[Sequence[bytes], bool]:
     raise Invalid(f"There is no MISP event in this file (but {names or 'nothing'}); {_SHAPES}.")
 
 
-def _begins(pieces: Sequence[bytes]) -> bool:
+def _begins(pieces: Sequence[Text]) -> bool:
     """Is the first an event?"""
     return len(pieces) > 0 and _is_event(_members(pieces[0]))
 
 
-def _is_event(found: Mapping[str, memoryview]) -> bool:
+def _is_event(found: Mapping[str, Text]) -> bool:
     if "Event" in found:
         return not _members(found["Event"]).keys().isdisjoint(("info", *_LISTS))
     return "objects" not in found and "info" in found and _has_list(found)
 
 
-def _answers(piece: bytes) -> bool:
+def _answers(piece: Text) -> bool:
     """Is it what a search for attributes or objects answers?"""
     found = _members(piece)
-    return any(bytes(found[name][:1]) in (b"[", b"{") for name in _LISTS if name in found)
+    return any(found[name][:1] in (b"[", b"{") for name in _LISTS if name in found)
 
 
-def _members(text: bytes | memoryview) -> dict[str, memoryview]:
+def _members(text: Text) -> dict[str, Text]:
     """None where it is no object; its reader will say so."""
     try:
         return _object(text, "")
@@ -187,8 +198,8 @@ def _members(text: bytes | memoryview) -> dict[str, memoryview]:
         return {}
 
 
-def _has_list(found: Mapping[str, memoryview]) -> bool:
-    return any(bytes(found[name][:1]) == b"[" for name in _LISTS if name in found)
+def _has_list(found: Mapping[str, Text]) -> bool:
+    return any(found[name][:1] == b"[" for name in _LISTS if name in found)
 
 
 # --- what a level says ----------------------------------------------------------------------------
@@ -212,7 +223,7 @@ class _UnknownMarking(ValueError):
     """Tags that cannot be read, or a TLP that does not exist: nobody knows who may see it."""
 
 
-def _read_event(piece: bytes, number: int) -> Generator[Found | Unreadable, None, int]:
+def _read_event(piece: Text, number: int) -> Generator[Found | Unreadable, None, int]:
     """`number` is that of the last attribute before it; gives back that of its own last."""
     shown = piece[:1000].decode("utf-8", "replace")
     try:
@@ -220,12 +231,13 @@ def _read_event(piece: bytes, number: int) -> Generator[Found | Unreadable, None
         beside = _object(piece, "event")
         event = _object(beside["Event"], "event") if "Event" in beside else {}
         attributes, objects = ((_listed(event, name), _listed(beside, name)) for name in _LISTS)
-        level = _level(_head(event), _Level(), "the event")
-        level = _level(_head(beside), level, "the event")
+        heads = _head(beside), _head(event)
+        level = _level(heads[1], _Level(), "the event")
+        level = _level(heads[0], level, "the event")
     except (Invalid, _UnknownMarking) as error:
         yield unreadable(number + 1, shown, f"the event cannot be read: {error}")
         return number + 1
-    level = _named(level, _head(beside) | _head(event), chain(*attributes))
+    level = _named(level, heads[0] | heads[1], chain(*attributes))
     for attribute in chain(*attributes):
         number += 1
         yield from _read_attribute(number, attribute, level)
@@ -249,36 +261,38 @@ def _read_event(piece: bytes, number: int) -> Generator[Found | Unreadable, None
     return number
 
 
-def _object(text: bytes | memoryview, what: str) -> dict[str, memoryview]:
-    if bytes(text[:1]) != b"{":
+def _object(text: Text, what: str) -> dict[str, Text]:
+    if text[:1] != b"{":
         raise Invalid(f"this is no {what}")
     return members(text, _NAMES)
 
 
-def _listed(whole: Mapping[str, memoryview], name: str) -> Sequence[bytes]:
-    value = whole.get(name, memoryview(b""))
-    match bytes(value[:1]):
+def _listed(whole: Mapping[str, Text], name: str) -> Sequence[bytes]:
+    value = whole.get(name, b"")
+    match value[:1]:
         case b"[":
             return elements(value)
         case b"{":
             # A search for objects answers each by itself.
-            return (bytes(value),)
+            return (value[:_MAX_HEAD],)
     return ()
 
 
-def _head(whole: Mapping[str, memoryview]) -> dict[str, Any]:
+def _head(whole: Mapping[str, Text]) -> dict[str, Any]:
     """What is read at once. Raises _UnknownMarking where tags are no JSON: they must not be taken for none."""
     head: dict[str, Any] = {}
     for name in whole.keys() & _HEAD:
+        if len(whole[name]) > _MAX_HEAD:
+            raise Invalid(f"its {name} is larger than {_MAX_HEAD >> 20} MiB")
         try:
-            head[name] = orjson.loads(whole[name])
+            head[name] = orjson.loads(whole[name][:])
         except orjson.JSONDecodeError:
             if name in _TAGS:
                 head[name] = _one_by_one(whole[name])
     return head
 
 
-def _one_by_one(tags: memoryview) -> list[Any]:
+def _one_by_one(tags: Text) -> list[Any]:
     """Tags between which a comma is too many."""
     try:
         return [orjson.loads(tag) for tag in elements(tags) if tag]

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 
 from isac.errors import Invalid
-from isac.formats.found import Found, Unreadable, decode, observe, unreadable
+from isac.formats.found import Found, Unreadable, observe, unreadable
+from isac.formats.texts import Text, decode
 from isac.stix.observables import refang
 
 # Longer than any URL that a browser takes; a line beyond is a file that is no list.
@@ -27,7 +28,7 @@ _CELLS = re.compile(r"[^\s,;][,;]|[,;]\S")
 _LINES_TRIED = 200
 
 
-def read(data: bytes, kind: str | None = None) -> Iterator[Found | Unreadable]:
+def read(data: Text, kind: str | None = None) -> Iterator[Found | Unreadable]:
     """Every line that is neither blank nor a comment gives Found or Unreadable; a hosts line one for each name."""
     for number, line in enumerate(decode(data), start=1):
         stripped = line.strip()
@@ -39,7 +40,7 @@ def read(data: bytes, kind: str | None = None) -> Iterator[Found | Unreadable]:
             yield from _read_line(number, _TRAILING_COMMENT.sub("", stripped), kind)
 
 
-def guess(data: bytes) -> Iterator[Found | Unreadable]:
+def guess(data: Text) -> Iterator[Found | Unreadable]:
     """The same of a file of which nobody said that it is a list.
 
     Raises Invalid at once if it is a table, whose lines could be read as odd URLs; at the end, if most lines hold no
@@ -54,7 +55,7 @@ def guess(data: bytes) -> Iterator[Found | Unreadable]:
     return _guess(data)
 
 
-def _guess(data: bytes) -> Iterator[Found | Unreadable]:
+def _guess(data: Text) -> Iterator[Found | Unreadable]:
     good = bad = 0
     example = ""
     for entry in read(data):
@@ -71,7 +72,7 @@ def _guess(data: bytes) -> Iterator[Found | Unreadable]:
         )
 
 
-def _contents(data: bytes) -> Iterator[str]:
+def _contents(data: Text) -> Iterator[str]:
     return (line for line in decode(data) if line.strip() and not line.lstrip().startswith(_COMMENT))
 
 

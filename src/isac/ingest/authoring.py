@@ -6,23 +6,26 @@ follow a revocation.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import orjson
 
 from isac import times
-from isac.formats.found import PARTIES, Found, Unreadable
+from isac.formats.found import PARTIES, Found, Problems, Unreadable
+from isac.formats.texts import Pieces
+from isac.ingest.disk import Spool
+from isac.policy.screen import Numbers
 from isac.stix import authored, markings
 from isac.stix.markings import TLP
 from isac.stix.objects import same
 from isac.store import facts, members, submissions
 from isac.store.database import Connection
 
-_BATCH = 2000
+#: values that are looked up together, and characters of them: each is in memory several times
+_BATCH, _LONG = 2000, 1_000_000
 #: the objects of one value: itself; what is to be done about it, where the source says so; that the one mitigates the
 #: other
 Part = Literal["value", "action", "mitigation"]
@@ -63,7 +66,7 @@ async def author(
     now: datetime,
     confidence: int | None = None,
     valid_for: ValidFor = for_ever,
-) -> tuple[list[bytes], list[Unreadable], int]:
+) -> tuple[Pieces, Problems, int]:
     """Indicators for the values that can be read, each value once, with what is to be done about them; what cannot be
     read; and how often a value came again.
 
@@ -73,36 +76,47 @@ async def author(
     `confidence` is of what says nothing of it; `valid_for` answers how long an observable of a kind holds from now on,
     where its list does not say until when.
     """
-    values, problems, pieces = iter(listed), list[Unreadable](), list[bytes]()
-    written: Counter[str] = Counter()
+    values, read, spool = iter(listed), _Read(), Spool()
     writer = _Writer(producer, source, tlp, default, now, valid_for)
     if confidence is not None:
         values = (
             replace(each, confidence=confidence) if isinstance(each, Found) and each.confidence is None else each
             for each in values
         )
-    while batch := await asyncio.to_thread(_next, values, problems, source, written):
+    while batch := await asyncio.to_thread(_next, values, read, source):
         standing = await _standing(conn, batch, producer, source)
-        pieces += await asyncio.to_thread(writer.pieces, standing)
-    return pieces, problems, written.total() - len(written)
+        pieces = await asyncio.to_thread(writer.pieces, standing)
+        await asyncio.to_thread(spool.extend, pieces)
+    return spool.pieces, read.problems, read.values - len(read.ids)
 
 
-def _next(
-    values: Iterator[Found | Unreadable], problems: list[Unreadable], source: str, written: Counter[str]
-) -> dict[str, _Listed]:
+@dataclass(slots=True)
+class _Read:
+    """What has been read of a list."""
+
+    ids: Numbers = field(default_factory=Numbers)
+    problems: Problems = field(default_factory=Problems)
+    #: how many, those too that came again
+    values: int = 0
+
+
+def _next(values: Iterator[Found | Unreadable], read: _Read, source: str) -> dict[str, _Listed]:
     """The next values by the ids of their objects; the first of several lines with one value counts."""
     batch: dict[str, _Listed] = {}
+    room = _LONG
     for entry in values:
         if isinstance(entry, Unreadable):
-            problems.append(entry)
+            read.problems.note(entry)
             continue
         stix_id = _stix_id(source, entry, "value", 0)
-        written[stix_id] += 1
-        if written[stix_id] == 1:
+        read.values += 1
+        new = len(read.ids)
+        if read.ids.of(stix_id) == new:
             batch[stix_id] = _Listed(entry)
             if entry.action:
                 batch |= {_stix_id(source, entry, part, 0): _Listed(entry, part) for part in _PARTS[1:]}
-        if len(batch) >= _BATCH:
+        room -= len(entry.observable.value) + len(entry.description)
+        if len(batch) >= _BATCH or room < 0:
             break
     return batch
 

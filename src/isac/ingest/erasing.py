@@ -6,6 +6,7 @@ or, where we wrote the object from a list or a MISP event, if its value stands i
 
 import asyncio
 import contextlib
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ from dataclasses import dataclass, field
 import orjson
 
 from isac.errors import Invalid, NotFound
+from isac.formats import texts
+from isac.formats.texts import Text
+from isac.ingest import disk
 from isac.ingest.files import MAX_BYTES, unpacked
 from isac.stix.markings import MARKINGS
 from isac.store import archive, erasure, facts, log
@@ -28,7 +32,8 @@ _LITERAL = re.compile(r"'((?:[^'\\]|\\.)*)'", re.DOTALL)
 _SHORTEST = 4
 #: what people write of a value so that nobody clicks on it, and what JSON makes of a slash
 _FANGS = ((b"\\/", b"/"), (b"[.]", b"."), (b"(.)", b"."), (b"[dot]", b"."), (b"(dot)", b"."), (b"hxxp", b"http"))
-_WIDE = (b"\xff\xfe", b"\xfe\xff")
+# Longer than an id with its name, or a value, however it is written.
+_REACH = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +76,9 @@ class Carriers:
             for number, (payload, organizations) in enumerate(kept, 1):
                 # One that went meanwhile carries nothing.
                 with contextlib.suppress(NotFound):
-                    content = await archive.read(conn, payload)
-                    if await asyncio.to_thread(_carries, content, organizations, self.sought):
+                    file = disk.temporary()
+                    await archive.read(conn, payload, file.append)
+                    if await asyncio.to_thread(_carries, file, organizations, self.sought):
                         self.payloads.add(payload)
                 self.last = payload
                 progress(number, len(kept))
@@ -119,21 +125,27 @@ class _Sought:
         )
 
 
-def _carries(content: bytes, organizations: Sequence[int], sought: Sequence[_Sought]) -> bool:
+def _carries(content: Text, organizations: Sequence[int], sought: Sequence[_Sought]) -> bool:
     try:
         plain = unpacked(content, MAX_BYTES)
     except Invalid:
         plain = content
-    if plain[:2] in _WIDE:
-        plain = plain.decode("utf-16", "replace").encode()
-    plain = plain.lower()
-    if any(each in plain and one.as_object.search(plain) for one in sought for each in one.ids):
-        return True
     by_value = [one.values for one in sought if one.values and one.organizations.intersection(organizations)]
-    if by_value:
-        for written, meant in _FANGS:
-            plain = plain.replace(written, meant)
-    return any(values.search(plain) for values in by_value)
+    # What ends or begins at an edge may go on there; it lies within another window, or at an end of the text.
+    window = b"\n"
+    for part in itertools.chain(texts.utf_8(plain), [b"\n"]):
+        window += part.lower()
+        if any(each in window and one.as_object.search(window) for one in sought for each in one.ids):
+            return True
+        if by_value:
+            meant = window
+            for written, sense in _FANGS:
+                meant = meant.replace(written, sense)
+            found = (each.span() for values in by_value for each in values.finditer(meant))
+            if any(begin > 0 and end < len(meant) for begin, end in found):
+                return True
+        window = window[-_REACH:]
+    return False
 
 
 async def erase(

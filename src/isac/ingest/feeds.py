@@ -26,6 +26,7 @@ from pydantic import (
 from isac.errors import Invalid
 from isac.formats import csv, json, misp, stix, text
 from isac.formats.found import FIELDS, Found, Unreadable, kind_of
+from isac.formats.texts import Text
 from isac.ingest import corrections
 from isac.stix.markings import TLP
 
@@ -247,7 +248,7 @@ class Feed(BaseModel):
         """How long an observable of a kind holds after it was listed."""
         return next((span for name, span in self.validity.items() if name == kind or kind in _ALSO.get(name, ())), None)
 
-    def read(self, data: bytes) -> Sequence[bytes] | Iterator[Found | Unreadable]:
+    def read(self, data: Text) -> Sequence[bytes] | Iterator[Found | Unreadable]:
         """What its bytes hold: objects' own bytes if STIX, else values. Raises Invalid if they are no such format."""
         match self.format:
             case "stix" | "taxii":

@@ -9,21 +9,22 @@ import asyncio
 import contextlib
 import re
 import ssl
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from email.message import Message
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 import httpx2
 
 from isac.errors import Invalid, Unreachable
+from isac.formats.texts import Text
+from isac.ingest import disk
 
-#: of what is sent, packed or not; the same as a submission's largest body
-MAX_BYTES = 100 * 1024 * 1024
+#: of what is sent, packed or not; it goes to the disk, and a link of 100 Mbit/s brings as much within our patience
+MAX_BYTES = 4 * 1024 * 1024 * 1024
 #: a whole fetch; one that trickles in ends here
 PATIENCE = timedelta(minutes=10)
 #: seconds without a byte
@@ -89,7 +90,7 @@ class Validators:
 class Fetched:
     """A body as it came, packed or not."""
 
-    content: bytes
+    content: Text
     validators: Validators
     media_type: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -136,8 +137,7 @@ class Fetcher:
         wanted = {name: _sendable(name, value) for name, value in (headers or {}).items()}
         try:
             async with asyncio.timeout(self._outbound.patience.total_seconds()):
-                with tempfile.TemporaryFile() as file:
-                    return await self._tried(url, wanted, known or Validators(), _Body(file))
+                return await self._tried(url, wanted, known or Validators(), _Body(disk.temporary()))
         except TimeoutError as error:
             raise Unreachable(f"{shown(url)} took longer than {self._outbound.patience} and was given up.") from error
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, UnicodeError) as error:
@@ -174,13 +174,13 @@ class Fetcher:
                 await asyncio.sleep(_PAUSE * 2**tries)
         raise Unreachable(f"{shown(url)} comes in more than {_PARTS} parts; its operator should know.")
 
-    async def _receive(self, answer: httpx2.Response, file: IO[bytes]) -> None:
+    async def _receive(self, answer: httpx2.Response, file: disk.File) -> None:
         if int(answer.headers.get("Content-Length") or 0) > self._outbound.max_bytes:
             self._refuse(answer)
         # As it came: what is packed is unpacked where it is read, within a limit.
         async for some in answer.aiter_raw():
-            file.write(some)
-            if file.tell() > self._outbound.max_bytes:
+            file.append(some)
+            if len(file) > self._outbound.max_bytes:
                 self._refuse(answer)
 
     def _refuse(self, answer: httpx2.Response) -> NoReturn:
@@ -278,14 +278,14 @@ _FORBIDDEN = (
 class _Body:
     """What of a body is here, over all tries."""
 
-    file: IO[bytes]
+    file: disk.File
     validators: Validators = field(default_factory=Validators)
     #: its length, where the server says it
     whole: int | None = None
 
     @property
     def here(self) -> int:
-        return self.file.tell()
+        return len(self.file)
 
     @property
     def rest(self) -> dict[str, str]:
@@ -319,14 +319,12 @@ class _Body:
         self.whole = int(length) if length else None
 
     def clear(self) -> None:
-        self.file.seek(0)
-        self.file.truncate()
+        self.file = disk.temporary()
         self.validators, self.whole = Validators(), None
 
     def fetched(self, answer: httpx2.Response) -> Fetched:
-        self.file.seek(0)
         headers = dict(answer.headers.items())
-        return Fetched(self.file.read(), self.validators, _media_type(answer), headers)
+        return Fetched(disk.small(self.file), self.validators, _media_type(answer), headers)
 
 
 def _sendable(name: str, value: str) -> str:

@@ -2,9 +2,9 @@
 
 import asyncio
 import gzip
-import io
 import re
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from isac import times
 from isac.errors import Classified, Invalid
-from isac.formats import misp, stix, stix20, text
-from isac.formats.cutting import Pieces
-from isac.formats.found import Found, Unreadable
+from isac.formats import misp, stix, stix20, text, texts
+from isac.formats.found import Found, Problems, Unreadable
+from isac.formats.texts import WIDE, Part, Pieces, Text, trimmed
+from isac.ingest import disk
 from isac.ingest.authoring import author, for_ever
 from isac.ingest.intake import Outcome, Submission, take_in
 from isac.ingest.rehearsal import rehearse
@@ -31,22 +32,21 @@ from isac.store.submissions import Counts, Kept
 if TYPE_CHECKING:  # pydantic takes longer to load than most lists to read
     from isac.ingest.feeds import Feed
 
-#: what a packed file may unpack to; larger ones are cut by their owner
-MAX_BYTES = 1024 * 1024 * 1024
+#: what a packed file may unpack to: a bomb must not fill the disk
+MAX_BYTES = 4 * 1024 * 1024 * 1024
 #: files in an archive: the largest feeds of events have some ten thousand
 _MAX_FILES = 100_000
 #: objects from which on a second process pays for its start
 LARGE = 5_000
 _GZIP = b"\x1f\x8b"
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _TAR, _TAR_AT = b"ustar", 257
 # STIX patterns and addresses with ports begin with a bracket, too.
-_BEGINS_AS_JSON = re.compile(rb"[\xef\xbb\xbf \t\r\n]*+(?:[{<]|\[(?![0-9a-z-]+:))")
+_BEGINS_AS_JSON = re.compile(rb"[{<]|\[(?![0-9a-z-]+:)")
 # Without one of these `markings.banner` finds none.
-_HINTS = (b"SECRET", b"CONFIDENTIAL", b"(TS//", b"(S//", b"(C//")
+_HINTS = ("SECRET", "CONFIDENTIAL", "(TS//", "(S//", "(C//")
 #: where a zero byte shows that a file is no text
 _HEAD = 4096
-#: but for UTF-16, which says so
-_WIDE = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,13 @@ class Payload:
     """
 
     name: str
-    data: bytes
+    data: Text
     #: STIX, cut already
     pieces: Sequence[bytes] | None = None
-    #: events of MISP
-    events: Sequence[bytes] = ()
+    #: documents of MISP
+    events: Sequence[Text] = ()
     #: the file that it came in, packed or not; is it only a part of that?
-    file: bytes | None = None
+    file: Text | None = None
     part: bool = False
 
 
@@ -73,7 +73,7 @@ class Reading:
 
     name: str
     outcome: Outcome
-    problems: list[Unreadable]
+    problems: Problems
 
 
 def payloads(path: Path, feed: "Feed | None" = None) -> Iterator[Payload]:
@@ -82,86 +82,132 @@ def payloads(path: Path, feed: "Feed | None" = None) -> Iterator[Payload]:
     All MISP of an archive is one document and, without a feed, which has a reader of its own, all STIX, too.
     """
     try:
-        yield from documents(str(path), path.read_bytes(), feed)
+        yield from documents(str(path), disk.opened(path), feed)
     except OSError as error:
         raise Invalid(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
-def documents(path: str, file: bytes, feed: "Feed | None" = None) -> Iterator[Payload]:
+def documents(path: str, file: Text, feed: "Feed | None" = None) -> Iterator[Payload]:
     """The same of a file's bytes. Raises Invalid if it is damaged."""
     try:
-        data = unpacked(file, MAX_BYTES)
-    except Invalid as error:
-        raise Invalid(f"{path}: {error.detail}") from error
-    try:
-        if data.startswith(_TAR, _TAR_AT):
-            for member in _members(path, data, feed):
-                yield replace(member, file=file, part=True)
+        data = unpacked(file, MAX_BYTES) if file[:2] == _GZIP else file
+        if data[_TAR_AT : _TAR_AT + len(_TAR)] == _TAR:
+            found = _together(path, _in_tar(data), feed)
+        elif data[:4] in _ZIP:
+            found = _together(path, _in_zip(data), feed)
         else:
             yield Payload(path, data, file=file)
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+            return
+        for member in found:
+            yield replace(member, file=file, part=True)
+    except Invalid as error:
+        raise Invalid(f"{path}: {error.detail}") from error
+    except (EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, NotImplementedError) as error:
         raise Invalid(f"{path}: is damaged ({error}); get it again.") from error
 
 
-def unpacked(content: bytes, most: int) -> bytes:
+def unpacked(content: Text, most: int) -> Text:
     """What is in gzip, of which a server's may be inside a file's. Raises Invalid if it is damaged or too large.
 
     Whether it is packed is told by its first bytes, since names lie.
     """
     for _ in range(2):
-        if not content.startswith(_GZIP):
+        if content[:2] != _GZIP:
             break
         try:
-            with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
-                content = packed.read(most + 1)
-        except (OSError, EOFError, zlib.error) as error:
+            with gzip.GzipFile(fileobj=disk.as_file(content)) as packed:
+                content = disk.written(_within(most, packed.read))
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise Invalid(f"is damaged ({error}); get it again.") from error
     if len(content) > most:
-        raise Invalid(f"holds more than {most >> 20} MiB; cut it into several files.")
+        raise _too_large(most)
     return content
 
 
-def _members(path: str, data: bytes, feed: "Feed | None") -> Iterator[Payload]:
-    pieces: list[bytes] = []
-    events: list[bytes] = []
-    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        _refuse_large(path, archive)
+def _within(most: int, read: Callable[[int], bytes]) -> Iterator[bytes]:
+    """What is read, part by part."""
+    size = 0
+    while part := read(texts.WINDOW):
+        size += len(part)
+        if size > most:
+            raise _too_large(most)
+        yield part
+
+
+def _too_large(most: int) -> Invalid:
+    return Invalid(f"holds more than {most >> 20:,} MiB; cut it into several files.")
+
+
+def _in_tar(data: Text) -> Iterator[tuple[str, Text]]:
+    with tarfile.open(fileobj=disk.as_file(data), mode="r:") as archive:
+        # Before anything is read: files with holes take no room in the archive, and empty ones hardly any.
+        _refuse_large(member.size for member in archive)
         for member in archive:
-            opened = archive.extractfile(member) if member.isfile() else None
-            if opened is None:
-                continue
-            content = opened.read()
-            of_misp = feed is None or feed.format == "misp"
-            if of_misp and misp.is_index(content):
-                continue
-            found = misp.events(content) if of_misp else None
-            if found is not None:
-                events += found
-                continue
-            cut = None if feed else _cut(content)
-            if cut:
-                pieces += cut
-            else:
-                # A list, or what its reader will refuse with the reason.
-                yield Payload(f"{path}:{member.name}", content)
-    if pieces:
-        yield Payload(path, b"", pieces)
+            # Links stand for others, and of a file with holes the archive has parts.
+            if member.isreg() and member.sparse is None:
+                yield member.name, Part(data, member.offset_data, member.offset_data + member.size)
+            elif member.isfile() and (opened := archive.extractfile(member)) is not None:
+                yield member.name, disk.written(_within(MAX_BYTES, opened.read))
+
+
+def _in_zip(data: Text) -> Iterator[tuple[str, Text]]:
+    with zipfile.ZipFile(disk.as_file(data)) as archive:
+        members = [member for member in archive.infolist() if not member.is_dir()]
+        if any(member.filename == "[Content_Types].xml" for member in members):
+            raise Invalid("is an office document; save it as plain text (UTF-8) and hand that in.")
+        if any(member.flag_bits & 1 for member in members):
+            raise Invalid("is locked with a password; unpack it first.")
+        _refuse_large(member.file_size for member in members)
+        ends = [0]
+
+        def parts() -> Iterator[bytes]:
+            for member in members:
+                ends.append(ends[-1])
+                with archive.open(member) as opened:
+                    for part in _within(member.file_size, opened.read):
+                        ends[-1] += len(part)
+                        yield part
+
+        whole = disk.written(parts())
+    for member, begin, end in zip(members, ends, ends[1:], strict=False):
+        yield member.filename, Part(whole, begin, end)
+
+
+def _refuse_large(sizes: Iterator[int]) -> None:
+    total = 0
+    for number, size in enumerate(sizes, start=1):
+        total += size
+        if total > MAX_BYTES:
+            raise _too_large(MAX_BYTES)
+        if number > _MAX_FILES:
+            raise Invalid(f"holds more than {_MAX_FILES:,} files; cut it into several archives.")
+
+
+def _together(path: str, members: Iterator[tuple[str, Text]], feed: "Feed | None") -> Iterator[Payload]:
+    """The documents in an archive's files."""
+    spool = disk.Spool()
+    events: list[Text] = []
+    for name, content in members:
+        of_misp = feed is None or feed.format == "misp"
+        if of_misp and misp.is_index(content):
+            continue
+        if of_misp and misp.events(content) is not None:
+            events.append(content)
+            continue
+        cut = None if feed else _cut(content)
+        if cut:
+            spool.extend(cut)
+            spool.pieces.verbatim &= cut.verbatim
+        else:
+            # A list, or what its reader will refuse with the reason.
+            yield Payload(f"{path}:{name}", content)
+    if spool.pieces:
+        yield Payload(path, b"", spool.pieces)
     if events:
         yield Payload(path, b"", events=events)
 
 
-def _refuse_large(path: str, archive: tarfile.TarFile) -> None:
-    """Before anything is read: files with holes take no room in the archive, and empty ones hardly any."""
-    size = 0
-    for number, member in enumerate(archive, start=1):
-        size += member.size
-        if size > MAX_BYTES:
-            raise Invalid(f"{path}: holds more than {MAX_BYTES >> 20} MiB; cut it into several files.")
-        if number > _MAX_FILES:
-            raise Invalid(f"{path}: holds more than {_MAX_FILES:,} files; cut it into several archives.")
-
-
-def _cut(data: bytes) -> Sequence[bytes] | None:
+def _cut(data: Text) -> Pieces | None:
     """The objects of a STIX document; None for a list, and for what is no STIX."""
     if not _is_json(data):
         return None
@@ -171,19 +217,24 @@ def _cut(data: bytes) -> Sequence[bytes] | None:
         return None
 
 
-def _is_json(data: bytes) -> bool:
+def _is_json(data: Text) -> bool:
     """JSON, or XML, of which the reader of STIX says what to do with it."""
-    return _BEGINS_AS_JSON.match(data) is not None
+    return _BEGINS_AS_JSON.match(trimmed(data)[:_HEAD]) is not None
 
 
-def is_classified(data: bytes) -> bool:
+def is_classified(data: Text) -> bool:
     """Does a classification banner stand in a file's text, be it in a comment?"""
-    plain = data.decode("utf-16", "replace").encode() if data[:2] in _WIDE else data
     # Plain searches first, which take a tenth of the time.
-    return any(word in plain for word in _HINTS) and markings.banner(plain.decode("utf-8", "replace"))
+    return any(
+        any(word in stretch for word in _HINTS) and markings.banner(stretch) for stretch in texts.stretches(data)
+    )
 
 
-def is_machine_readable(data: bytes) -> bool:
+def _any_classified(payload: Payload) -> bool:
+    return any(map(is_classified, (payload.data, *payload.events)))
+
+
+def is_machine_readable(data: Text) -> bool:
     """Is it STIX or MISP, and not something for people?"""
     return misp.is_index(data) or misp.events(data) is not None or bool(_cut(data))
 
@@ -200,7 +251,7 @@ async def ingest(
     sample: bool = False,
     beside: bool = False,
     progress: Callable[[int], None] = lambda _: None,
-    looked: Callable[[Sequence[bytes], Sequence[Unreadable]], None] = lambda _, __: None,
+    looked: Callable[[Sequence[bytes], Problems], None] = lambda _, __: None,
     media_type: str = "application/octet-stream",
     definition: "Feed | None" = None,
     context: str = "",
@@ -220,11 +271,11 @@ async def ingest(
     came = payload.data if payload.file is None else payload.file
     read: Sequence[bytes] | Iterator[Found | Unreadable] | None = payload.pieces
     if payload.events:
-        read = misp.read_events(payload.events)
+        read = _events(payload)
     elif read is None:
         read = await asyncio.to_thread(_read, payload.data, feed or definition)
         # Objects of STIX are looked at one by one.
-        if isinstance(read, Iterator) and await asyncio.to_thread(is_classified, payload.data):
+        if isinstance(read, Iterator) and await asyncio.to_thread(_any_classified, payload):
             async with pool.connection() as conn, conn.transaction():
                 await archive.drop(conn, came, times.now() if payload.part else None)
             raise Classified("carries a classification banner; nothing classified may come here: call the ISAC.")
@@ -257,18 +308,19 @@ async def _objects(
     feed: "Feed | None",
     tlp: TLP | None,
     default: TLP,
-) -> tuple[Sequence[bytes], list[Unreadable], int]:
+) -> tuple[Sequence[bytes], Problems, int]:
     """What was read as objects of STIX 2.1; what nobody could read; how often a value came again."""
-    # What was cut at one go is STIX 2.1 or no STIX, and copying each piece out of it takes long.
-    if isinstance(read, Pieces) or not (isinstance(read, Iterator) or any(map(stix20.recognized, read))):
-        return read, [], 0
+    # Only what was changed when it was cut can be STIX 2.0.
+    if isinstance(read, Pieces) and (read.verbatim or not any(map(stix20.recognized, read))):
+        return read, Problems(), 0
     async with pool.connection() as conn:
         # What the ISAC reads becomes its own, and what a member hands in the member's.
         ours = (await members.steward(conn) if asking.role is Role.STEWARD else asking).identity
         # As it was first written: the ids of our objects hang on it, and «Vendor» is «vendor».
         name = await members.name(conn, asking.organization)
         if not isinstance(read, Iterator):
-            return await asyncio.to_thread(list, stix20.upgraded(read, ours, name)), [], 0
+            spool = await asyncio.to_thread(disk.Spool, stix20.upgraded(read, ours, name))
+            return spool.pieces, Problems(), 0
         return await author(
             conn,
             read,
@@ -282,7 +334,12 @@ async def _objects(
         )
 
 
-def _read(data: bytes, feed: "Feed | None") -> Sequence[bytes] | Iterator[Found | Unreadable]:
+def _events(payload: Payload) -> Iterator[Found | Unreadable]:
+    """The values of all MISP of an archive."""
+    return misp.read_events(event for document in payload.events for event in misp.events(document) or ())
+
+
+def _read(data: Text, feed: "Feed | None") -> Sequence[bytes] | Iterator[Found | Unreadable]:
     """As the feed's definition says; without one MISP and STIX are told by how they begin, all else is a list."""
     if feed is not None:
         return feed.read(data)
@@ -293,8 +350,8 @@ def _read(data: bytes, feed: "Feed | None") -> Sequence[bytes] | Iterator[Found 
         return misp.read_events(events)
     if _is_json(data):
         return stix.read(data)
-    if not data.strip(b"\xef\xbb\xbf \t\r\n"):
+    if not len(trimmed(data)):
         raise Invalid("is empty.")
-    if b"\0" in data[:_HEAD] and data[:2] not in _WIDE:
-        raise Invalid("is no text. Unpack a ZIP file first, and save a document as plain text (UTF-8).")
+    if b"\0" in data[:_HEAD] and data[:2] not in WIDE:
+        raise Invalid("is no text. Unpack it first if it is packed, and save a document as plain text (UTF-8).")
     return text.guess(data)

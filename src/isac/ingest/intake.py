@@ -6,6 +6,7 @@ costs its batch. A batch is one transaction of at most 2,000 objects, each id at
 
 import asyncio
 import re
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, nullcontext
@@ -141,7 +142,7 @@ async def _one_written(writing: dict[asyncio.Task[None], set[str]]) -> None:
 
 async def prepared(
     conn: Connection, submission: Submission, asking: Actor, now: datetime, *, free: bool
-) -> tuple[Judge, list[int], list[int]]:
+) -> "tuple[Judge, array[int], array[int]]":
     """Who judges the pieces; the places of companions, which go first, and of the others."""
     default = submission.tlp if submission.tlp is not None else default_tlp(submission.audience)
     known, companions, others = await asyncio.to_thread(look_over, submission.pieces, default)

@@ -9,12 +9,14 @@ import multiprocessing
 import re
 import signal
 import traceback
+from array import array
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
@@ -35,6 +37,8 @@ _TURN, _SLOW = 0.002, 0.02
 _AHEAD = 3
 #: pieces of the shortest chunk of a second process
 _SHORT = 500
+#: bytes of a chunk, since objects may have a megabyte each; and those that the second process accepts beforehand
+_ROOM = 4 * 1024 * 1024
 #: pieces that the second process accepts beforehand, since it has to keep them; after so many it listens
 _AT_MOST, _LISTEN = 10_000, 50
 
@@ -182,8 +186,8 @@ async def _judged_here(
     """By turns with all that the server does besides; in a thread, once a turn has kept the others waiting."""
     loop = asyncio.get_running_loop()
     slow = False
-    for places in _chunks(order, log.BATCH):
-        chunk, rest = Chunk(), map(pieces.__getitem__, places)
+    for _, some in _chunks(pieces, order, log.BATCH):
+        chunk, rest = Chunk(), iter(some)
         while not slow:
             began = loop.time()
             for piece in rest:
@@ -203,13 +207,25 @@ def _judge_rest(judge: Judge, pieces: Iterable[bytes], chunk: Chunk) -> None:
         judge.judge(piece, chunk)
 
 
-def _chunks(order: Sequence[int], shortest: int) -> Iterator[Sequence[int]]:
-    """Shorter ones at both ends: writing begins sooner, and less is left to write when all is judged."""
+def _chunks(
+    pieces: Sequence[bytes], order: Sequence[int], shortest: int
+) -> Iterator[tuple[Sequence[int], list[bytes]]]:
+    """Places, and the pieces there: as many as fit into memory several times.
+
+    Shorter chunks at both ends: writing begins sooner, and less is left to write when all is judged.
+    """
     begin = 0
     while begin < len(order):
         size = max(shortest, min(log.BATCH, begin, (len(order) - begin) // 4))
-        yield order[begin : begin + size]
-        begin += size
+        chunk: list[bytes] = []
+        room = _ROOM
+        for place in order[begin : begin + size]:
+            chunk.append(pieces[place])
+            room -= len(chunk[-1])
+            if room < 0:
+                break
+        yield order[begin : begin + len(chunk)], chunk
+        begin += len(chunk)
 
 
 # ---------------------------------------------------------------------------------------------------- a second process
@@ -237,8 +253,7 @@ class Second:
             try:
                 with suppress(OSError):  # it is no more, which is told where its answer is read
                     await loop.run_in_executor(reader, self._pipe.send, (judge, order))
-                for some in _chunks(order, _SHORT):
-                    chunk = [*map(pieces.__getitem__, some)]
+                for _, chunk in _chunks(pieces, order, _SHORT):
                     coming.append((chunk, loop.run_in_executor(reader, self._pipe.recv)))
                     if len(coming) > _AHEAD:
                         yield await _unpacked(*coming.popleft())
@@ -272,11 +287,11 @@ def _judge_all(pieces: Sequence[bytes], pipe: Connection, other: Connection) -> 
         try:
             seen = _accepted_until(pipe, pieces)
             judge, order = pipe.recv()
-            for places in _chunks(order, _SHORT):
+            for places, some in _chunks(pieces, order, _SHORT):
                 chunk, place = Chunk(), {}
-                for number, at in enumerate(places):
+                for number, (at, piece) in enumerate(zip(places, some, strict=True)):
                     ready = seen.pop(at, None)
-                    piece = ready.raw if ready else pieces[at]
+                    piece = ready.raw if ready else piece
                     place[id(piece)] = number
                     judge.judge(piece, chunk, ready)
                 pipe.send([_packed(batch, place) for batch in chunk.batches])
@@ -289,11 +304,13 @@ def _judge_all(pieces: Sequence[bytes], pipe: Connection, other: Connection) -> 
 def _accepted_until(pipe: Connection, pieces: Sequence[bytes]) -> dict[int, Object]:
     """What the first pieces are accepted as, by place, until it is told how to judge them."""
     seen: dict[int, Object] = {}
-    for place in range(min(len(pieces), _AT_MOST)):
-        if place % _LISTEN == 0 and pipe.poll():
+    room = _ROOM
+    for place, piece in enumerate(islice(pieces, _AT_MOST)):
+        room -= len(piece)
+        if room < 0 or (place % _LISTEN == 0 and pipe.poll()):
             break
         with suppress(Invalid):  # which it will be once more
-            seen[place] = accept(pieces[place])
+            seen[place] = accept(piece)
     return seen
 
 
@@ -326,13 +343,12 @@ async def _unpacked(pieces: Sequence[bytes], sent: asyncio.Future[list[_Packed] 
 # ------------------------------------------------------------------------------------- the whole submission, beforehand
 
 
-def look_over(pieces: Iterable[bytes], default: TLP) -> tuple[Survey, list[int], list[int]]:
+def look_over(pieces: Iterable[bytes], default: TLP) -> "tuple[Survey, array[int], array[int]]":
     """What the pieces say of each other; the places of companions, and of the others.
 
     Most pieces tell by their bytes alone that they say nothing.
     """
-    companions: list[int] = []
-    others: list[int] = []
+    companions, others = array("I"), array("I")
 
     def telling() -> Iterator[dict[str, Any]]:
         for place, piece in enumerate(pieces):

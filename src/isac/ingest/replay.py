@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from isac.errors import Invalid, NotFound
+from isac.formats.texts import Text
+from isac.ingest import disk
 from isac.ingest.feeds import Feed
-from isac.ingest.fetching import MAX_BYTES
-from isac.ingest.files import Payload, Reading, documents, ingest, unpacked
+from isac.ingest.files import MAX_BYTES, Payload, Reading, documents, ingest, unpacked
 from isac.ingest.intake import handed_by
 from isac.policy.actors import Actor
 from isac.store import archive, members, submissions
@@ -30,7 +31,7 @@ async def replay(
         if handed.newer:
             raise Invalid(f"This feed was read again since; what it names now is in the submission {handed.newer}.")
         kept = handed.kept
-        file = await archive.read(conn, kept.payload)
+        file = await _file(conn, kept.payload)
         feed = feed_named(kept.feed) if kept.feed else None
         payload = Payload(kept.name, unpacked(file, MAX_BYTES), file=file) if feed else _document(kept, file)
         asking = await _actor(conn, handed)
@@ -49,7 +50,13 @@ async def replay(
     )
 
 
-def _document(kept: Kept, file: bytes) -> Payload:
+async def _file(conn: Connection, payload: int) -> Text:
+    file = disk.temporary()
+    await archive.read(conn, payload, file.append)
+    return disk.small(file)
+
+
+def _document(kept: Kept, file: Text) -> Payload:
     """The file, or that part of it that was handed in under this name."""
     parts = list(documents("", file))
     # As the part is named in its archive; what is all STIX or all MISP of it has the archive's own name.

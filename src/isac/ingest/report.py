@@ -22,13 +22,15 @@ class Report:
         #: the audience, by its code and its name
         self.where = ""
         self.reasons: Counter[tuple[str, str]] = Counter()
+        #: lines that could not be read either
+        self.more = 0
         self.examples: dict[tuple[str, str], str] = {}
         #: what was read, by the submission's id
         self.submissions: dict[str, str] = {}
 
     def add(self, reading: Reading) -> None:
         self.submissions[reading.outcome.id] = reading.name
-        self.counts += reading.outcome.counts + Counts(refused=sum(not each.left_out for each in reading.problems))
+        self.counts += reading.outcome.counts + Counts(refused=reading.problems.refused)
         self.taken += reading.outcome.taken
         for verdict, lines in (("refused", reading.outcome.failures), ("held", reading.outcome.pendings)):
             for line in lines:
@@ -36,6 +38,7 @@ class Report:
         for problem in reading.problems:
             verdict = "left out" if problem.left_out else "refused"
             self._note(verdict, problem.reason, f"{reading.name}, line {problem.line}: {problem.text}")
+        self.more += reading.problems.refused + reading.problems.left_out - len(reading.problems)
 
     def _note(self, verdict: str, reason: str, example: str) -> None:
         self.reasons[verdict, reason] += 1
@@ -54,6 +57,8 @@ class Report:
             yield f"      such as {self.examples[verdict, reason]}"
         if len(self.reasons) > _REASONS:
             yield f"  and {len(self.reasons) - _REASONS} more reasons"
+        if self.more:
+            yield f"  and {self.more:,} more lines that cannot be read"
         if any("reserved for documentation" in reason for _, reason in self.reasons):
             yield "  To try it with such addresses: --sample"
         for reason in self.unread:

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from isac import times
 from isac.errors import Classified, Invalid, IsacError
-from isac.formats.found import Unreadable, one_line
+from isac.formats.found import Problems, Unreadable, one_line
+from isac.formats.texts import trimmed
 from isac.ingest import authoring, upstream
 from isac.ingest.feeds import Feed
-from isac.ingest.fetching import MAX_BYTES, Fetcher, Outbound
-from isac.ingest.files import Payload, ingest, is_classified, unpacked
+from isac.ingest.fetching import Fetcher, Outbound
+from isac.ingest.files import MAX_BYTES, Payload, ingest, is_classified, unpacked
 from isac.ingest.intake import Submission, take_in
 from isac.ingest.report import Report
 from isac.ingest.upstream import Document, Place
@@ -235,22 +236,22 @@ class _Running:
         self, document: Document, collection: Collection, asking: Actor, usual: tuple[int, int] | None
     ) -> None:
         content = await asyncio.to_thread(unpacked, document.content, MAX_BYTES)
-        if not content.strip():
+        begins = (await asyncio.to_thread(trimmed, content))[:1]
+        if not begins:
             raise Suspect("It is empty, without one byte.")
-        if content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
+        if begins == b"<":
             raise Invalid("a web page came instead of the list; look at the address with a browser.")
 
-        def looked(entries: Sequence[object], problems: Sequence[Unreadable]) -> None:
-            unreadable = sum(not problem.left_out for problem in problems)
+        def looked(listed: int, unreadable: int) -> None:
             if document.only and usual is not None:
-                _compare(len(entries), unreadable, *usual, current=self.feed.current)
-            self.listed += len(entries)
+                _compare(listed, unreadable, *usual, current=self.feed.current)
+            self.listed += listed
             self.unreadable += unreadable
 
         if self.feed.redistribute:
 
-            def read(pieces: Sequence[bytes], problems: Sequence[Unreadable]) -> None:
-                looked(pieces, problems)
+            def read(pieces: Sequence[bytes], problems: Problems) -> None:
+                looked(len(pieces), problems.refused)
                 if self.feed.current:
                     self.named += [found[1].decode() for piece in pieces if (found := _ID.search(piece))]
 
@@ -273,7 +274,7 @@ class _Running:
         else:
             if await asyncio.to_thread(is_classified, content):
                 raise Classified("It carries a classification banner, and is not kept: call the ISAC.")
-            looked(*await asyncio.to_thread(_parted, self.feed.read(content)))
+            looked(*await asyncio.to_thread(_counted, self.feed.read(content)))
             async with self.guard.transaction():
                 self.payload = await archive.keep(self.guard, document.content, document.media_type, times.now())
         self.documents += 1
@@ -295,12 +296,15 @@ class _Running:
             await runs.forget(self.guard, self.feed.name, gone)
 
 
-def _parted(read: Sequence[bytes] | Iterator[object]) -> tuple[Sequence[object], list[Unreadable]]:
+def _counted(read: Sequence[bytes] | Iterator[object]) -> tuple[int, int]:
+    """How many objects or values it holds, and how many lines cannot be read."""
     if not isinstance(read, Iterator):
-        return read, []
-    entries = list(read)
-    problems = [entry for entry in entries if isinstance(entry, Unreadable)]
-    return [entry for entry in entries if not isinstance(entry, Unreadable)], problems
+        return len(read), 0
+    listed = unreadable = 0
+    for entry in read:
+        listed += not isinstance(entry, Unreadable)
+        unreadable += isinstance(entry, Unreadable) and not entry.left_out
+    return listed, unreadable
 
 
 def _compare(listed: int, unreadable: int, before: int, unreadable_before: int, *, current: bool) -> None:

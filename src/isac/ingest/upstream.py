@@ -8,7 +8,6 @@ cannot take a document in says so (`failed`) and notes no place: it is asked for
 
 import asyncio
 import contextlib
-import hashlib
 import html
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -23,8 +22,11 @@ import orjson
 from isac import times
 from isac.errors import Invalid, Unreachable
 from isac.formats.found import one_line
-from isac.ingest.fetching import MAX_BYTES, Fetched, Fetcher, Validators, shown
+from isac.formats.texts import Text
+from isac.ingest import disk
+from isac.ingest.fetching import Fetched, Fetcher, Validators, shown
 from isac.ingest.files import unpacked
+from isac.store import archive
 from isac.store.runs import Seen
 
 Place = dict[str, Any]
@@ -41,6 +43,8 @@ _LINK = re.compile(r"<a\s[^<>]*", re.IGNORECASE)
 _HREF = re.compile(r"""(?<![\w-])href\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE)
 #: a page that lists 10,000 files with long names
 _LARGEST_PAGE = 2 * 1024 * 1024
+#: of a TAXII page or a manifest, which are read as a whole: parsed they take six times as much
+_LARGEST_ANSWER = 32 * 1024 * 1024
 #: of an address; each is kept in the place
 _LONGEST_LINK = 2000
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
@@ -58,7 +62,7 @@ class Document:
 
     #: one printable line, since it goes to terminals and tables
     name: str
-    content: bytes
+    content: Text
     #: empty where nothing but its own mark is to be noted
     place: Place
     media_type: str = "application/octet-stream"
@@ -100,7 +104,7 @@ def files(path: Path, place: Place, seen: Mapping[str, Seen]) -> Iterator[Docume
     """
     try:
         if not path.is_dir():
-            content = _within(path)
+            content = disk.opened(path)
             mark = _mark(content)
             if place.get("sha256") != mark:
                 yield Document(path.name, content, {"sha256": mark}, only=True)
@@ -113,7 +117,7 @@ def files(path: Path, place: Place, seen: Mapping[str, Seen]) -> Iterator[Docume
     for age, size, file in new[:_MAX_FILES]:
         content, problem = b"", ""
         try:
-            content = _within(file)
+            content = disk.opened(file)
         except OSError as error:
             problem = f"cannot be read ({error.strerror or error})."
         except Invalid as error:
@@ -135,16 +139,8 @@ def _age(file: Path) -> int:
     return file.stat().st_mtime_ns
 
 
-def _within(file: Path) -> bytes:
-    with file.open("rb") as opened:
-        content = opened.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise Invalid(f"{file}: holds more than {MAX_BYTES >> 20} MiB; cut it into several files.")
-    return content
-
-
-def _mark(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _mark(content: Text) -> str:
+    return archive.digest_of(content).hex()
 
 
 async def _file(fetcher: Fetcher, url: str, headers: Mapping[str, str], place: Place) -> AsyncIterator[Document]:
@@ -189,10 +185,10 @@ async def _listing(
             yield Document(unquote(link), got.content, {}, got.media_type, key=link, mark=mark, mark_of_failure={})
 
 
-def _linked(url: str, content: bytes) -> list[str]:
+def _linked(url: str, content: Text) -> list[str]:
     """Addresses of files below `url` that its page links to, each once. Raises Unreachable if the page is too large."""
     try:
-        page = unpacked(content, _LARGEST_PAGE).decode("utf-8", "replace")
+        page = unpacked(content, _LARGEST_PAGE)[:].decode("utf-8", "replace")
     except Invalid as error:
         raise Unreachable(f"{url}: the page that lists its files {error.detail}") from error
     names: dict[str, None] = {}
@@ -243,10 +239,10 @@ async def _misp_feed(
         whole = whole and not document.failed
 
 
-def _manifest(url: str, content: bytes) -> dict[str, str]:
+def _manifest(url: str, content: Text) -> dict[str, str]:
     """The events that a manifest names, and the date of each."""
     try:
-        events = orjson.loads(unpacked(content, MAX_BYTES))
+        events = orjson.loads(unpacked(content, _LARGEST_ANSWER)[:])
     except orjson.JSONDecodeError as error:
         raise Unreachable(f"{url} is not JSON ({error}).") from error
     if not isinstance(events, dict):
@@ -310,9 +306,9 @@ def _before(last: str, more: bool) -> str:
         raise Unreachable(f"X-TAXII-Date-Added-Last is {last[:40]!r}, which is no date.") from error
 
 
-def _envelope(url: str, content: bytes) -> dict[str, Any]:
+def _envelope(url: str, content: Text) -> dict[str, Any]:
     try:
-        envelope = orjson.loads(unpacked(content, MAX_BYTES))
+        envelope = orjson.loads(unpacked(content, _LARGEST_ANSWER)[:])
     except orjson.JSONDecodeError as error:
         raise Unreachable(f"{shown(url)} does not answer as a TAXII 2.1 collection: {error}.") from error
     if not isinstance(envelope, dict) or not isinstance(envelope.get("objects", []), list):

@@ -3,7 +3,7 @@
 Facts come in as values; nothing here depends on who may see what (that is `admit`).
 """
 
-import collections
+from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,11 +43,66 @@ class Refusal:
 
 
 @dataclass(slots=True)
+class Numbers:
+    """Numbers texts, from 0 on: of millions of ids the texts themselves would not fit into memory.
+
+    Kept of each are 64 bits, by a key that every program draws anew. Of five million texts two are taken for one once
+    in a million times, and then not the next time.
+    """
+
+    _marks: "array[int]" = field(default_factory=lambda: array("Q"))
+    #: a table of numbers, each counted from 1, where their marks point to or next to it
+    _slots: "array[int]" = field(default_factory=lambda: array("I", bytes(4 * 4096)))
+
+    def __len__(self) -> int:
+        return len(self._marks)
+
+    def of(self, text: str) -> int:
+        """Its number: a new one, if it has none yet."""
+        mark = hash(text) & 0xFFFF_FFFF_FFFF_FFFF
+        at = self._find(mark)
+        if number := self._slots[at]:
+            return number - 1
+        self._marks.append(mark)
+        self._slots[at] = len(self._marks)
+        if 3 * len(self._marks) > 2 * len(self._slots):
+            self._slots = array("I", bytes(8 * len(self._slots)))
+            for known, mark in enumerate(self._marks, start=1):
+                self._slots[self._find(mark)] = known
+        return len(self._marks) - 1
+
+    def known(self, text: str) -> int | None:
+        """Its number, if it has one."""
+        number = self._slots[self._find(hash(text) & 0xFFFF_FFFF_FFFF_FFFF)]
+        return number - 1 if number else None
+
+    def _find(self, mark: int) -> int:
+        last = len(self._slots) - 1
+        at = mark & last
+        while (number := self._slots[at]) and self._marks[number - 1] != mark:
+            at = at + 1 & last
+        return at
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """The TLP of objects, by their ids."""
+
+    ids: Numbers = field(default_factory=Numbers)
+    #: 0: nothing is known
+    levels: bytearray = field(default_factory=bytearray)
+
+    def get(self, stix_id: str, default: TLP) -> TLP:
+        number = self.ids.known(stix_id)
+        return default if number is None or not self.levels[number] else TLP(self.levels[number] - 1)
+
+
+@dataclass(slots=True)
 class Survey:
     """What a submission's objects say of others."""
 
     #: of each object that decides, or is decided by, another's TLP
-    tlp: dict[str, TLP] = field(default_factory=dict)
+    tlp: Traced = field(default_factory=Traced)
     #: ids of all markings, other than TLP, that the objects carry
     marked: set[str] = field(default_factory=set)
     #: marking definitions by id: may we pass on what they mark?
@@ -92,26 +147,51 @@ def trace(found: Survey, bodies: Iterable[dict[str, Any]], default: TLP) -> None
 
     Each is as strict as the strictest object that it names or that names it, through others like it too.
     """
-    unmarked: set[str] = set()
-    touching: dict[str, set[str]] = collections.defaultdict(set)
+    ids, levels, unmarked, named_by = Numbers(), bytearray(), bytearray(), array("I")
+
+    def number(stix_id: str) -> int:
+        here = ids.of(stix_id)
+        if here == len(levels):
+            levels.append(0)
+            unmarked.append(0)
+        return here
+
     for body in bodies:
         if body.get("type") in COMPANIONS:
             continue
-        stix_id, marked = str(body.get("id", "")).lower(), markings.in_force(body).tlp
+        here, marked = number(str(body.get("id", "")).lower()), markings.in_force(body).tlp
         if marked is None and _keeps_company(body):
-            unmarked.add(stix_id)
+            unmarked[here] = 1
         else:
-            found.tlp[stix_id] = default if marked is None else marked
+            levels[here] = 1 + (default if marked is None else marked)
         for name in named(body):
-            touching[name].add(stix_id)
-            touching[stix_id].add(name)
-    for stix_id, tlp in sorted(found.tlp.items(), key=lambda item: item[1], reverse=True):
-        reached = [stix_id]
-        while reached:
-            for other in touching[reached.pop()] & unmarked:
-                unmarked.remove(other)
-                found.tlp[other] = tlp
-                reached.append(other)
+            named_by.extend((number(name), here))
+    found.tlp = Traced(ids, _spread(levels, unmarked, named_by))
+
+
+def _spread(levels: bytearray, unmarked: bytearray, named_by: "array[int]") -> bytearray:
+    """The levels, now of the unmarked ones too. What hangs together through them has one."""
+    first = array("I", range(len(levels)))
+
+    def of(number: int) -> int:
+        while first[number] != number:
+            first[number] = first[first[number]]
+            number = first[number]
+        return number
+
+    for at in range(0, len(named_by), 2):
+        if unmarked[named_by[at]] and unmarked[named_by[at + 1]]:
+            first[of(named_by[at])] = of(named_by[at + 1])
+    strictest = bytearray(len(levels))
+    for at in range(len(named_by)):
+        one, other = named_by[at], named_by[at ^ 1]
+        if unmarked[other]:
+            together = of(other)
+            strictest[together] = max(strictest[together], levels[one])
+    for number in range(len(levels)):
+        if unmarked[number]:
+            levels[number] = strictest[of(number)]
+    return levels
 
 
 def tlp_of(seen: Object, known: Survey, default: TLP) -> TLP:

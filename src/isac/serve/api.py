@@ -17,7 +17,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from isac import times
 from isac.errors import BadRequest, Busy, Forbidden, Invalid, Unprocessable
 from isac.formats import prose
-from isac.formats.found import Unreadable
+from isac.formats.found import Problems
 from isac.formats.prose import Mention
 from isac.ingest import files
 from isac.ingest.files import Payload, Reading
@@ -127,7 +127,7 @@ async def _hand_in(
     """Down the road, and the answer. Raises Unprocessable for what cannot be read as a whole."""
     pieces: list[Sequence[bytes]] = []
 
-    def look(found: Sequence[bytes], unreadable: Sequence[Unreadable]) -> None:
+    def look(found: Sequence[bytes], unreadable: Problems) -> None:
         if not found and not unreadable:
             raise Invalid("There is no object and no value in it.")
         pieces.append(found)
@@ -172,7 +172,7 @@ def _sentence(detail: str) -> str:
 
 def _unread(reading: Reading) -> Unread:
     problems = reading.problems
-    left_out = sum(problem.left_out for problem in problems)
+    left_out = problems.left_out
     # Of what is classified or was erased nothing is kept, so no line of what it came in.
     told = len(problems) <= LINES and not reading.outcome.unkept
     lines = [

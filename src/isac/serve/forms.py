@@ -13,8 +13,8 @@ import orjson
 from fastapi import Request
 
 from isac.errors import BadRequest, Invalid, UnsupportedMediaType
-from isac.formats import cutting, misp
-from isac.formats.found import FIELDS, decode, one_line
+from isac.formats import cutting, misp, texts
+from isac.formats.found import FIELDS, one_line
 from isac.ingest import feeds
 from isac.ingest.feeds import Feed
 from isac.serve import multipart, wire
@@ -244,14 +244,16 @@ def _format(texts: Mapping[str, str], document: Document) -> str | None:
 
 def _our_names(content: bytes) -> list[str]:
     """Of the names in the header of a table, those that are ours."""
-    header = next((line for line in decode(content[:_HEAD]) if line.strip() and not line.lstrip().startswith("#")), "")
+    header = next(
+        (line for line in texts.decode(content[:_HEAD]) if line.strip() and not line.lstrip().startswith("#")), ""
+    )
     names = {name.strip().strip('"').strip().lower() for name in _DELIMITERS.split(header)}
     return [field for field in FIELDS if field in names]
 
 
 def _has_our_records(content: bytes) -> bool:
     """Is it a list of records with our names? Objects of STIX have a type."""
-    text = content.removeprefix(b"\xef\xbb\xbf").strip(cutting.BLANKS)
+    text = texts.trimmed(content)
     if text[:1] != b"[" or misp.events(content) is not None:
         return False
     try:

@@ -5,12 +5,13 @@ A payload is kept once, in gzip pieces of 1 MiB; whoever brings the same again o
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 
 from isal import igzip
 
 from isac.errors import NotFound
+from isac.formats.texts import Text, windows
 from isac.store.database import Connection
 from isac.store.facts import fetch
 
@@ -21,9 +22,17 @@ _LEVEL = 0
 _AT_ONCE = 20
 
 
-async def keep(conn: Connection, content: bytes, media_type: str, at: datetime) -> int:
+def digest_of(content: Text) -> bytes:
+    """Its SHA-256."""
+    digest = hashlib.sha256()
+    for window in windows(content):
+        digest.update(window)
+    return digest.digest()
+
+
+async def keep(conn: Connection, content: Text, media_type: str, at: datetime) -> int:
     """Keep a payload; answers its database key. Call it in a transaction."""
-    digest = await asyncio.to_thread(lambda: hashlib.sha256(content).digest())
+    digest = await asyncio.to_thread(digest_of, content)
     ((pk, new),) = await fetch(
         conn,
         """INSERT INTO payloads (sha256, size, media_type, first_at, last_at) VALUES (%s, %s, %s, %s, %s)
@@ -51,13 +60,15 @@ async def pieces(conn: Connection, payload: int) -> AsyncIterator[bytes]:
         nth += 1
 
 
-async def read(conn: Connection, payload: int) -> bytes:
-    """The whole of it. Raises NotFound for one that was erased or whose time is over."""
+async def read(conn: Connection, payload: int, write: Callable[[bytes], object]) -> None:
+    """Write the whole of it. Raises NotFound for one that was erased or whose time is over."""
     rows = await fetch(conn, "SELECT sha256 FROM payloads WHERE pk = %s", (payload,))
-    content = b"".join([piece async for piece in pieces(conn, payload)])
-    if not rows or hashlib.sha256(content).digest() != rows[0][0]:
+    digest = hashlib.sha256()
+    async for piece in pieces(conn, payload):
+        digest.update(piece)
+        await asyncio.to_thread(write, piece)
+    if not rows or digest.digest() != rows[0][0]:
         raise NotFound("What was handed in is no longer kept as it came.")
-    return content
 
 
 async def prune(conn: Connection, before: datetime) -> int:
@@ -74,9 +85,9 @@ async def prune(conn: Connection, before: datetime) -> int:
     return deleted.rowcount
 
 
-async def drop(conn: Connection, content: bytes, at: datetime | None) -> None:
+async def drop(conn: Connection, content: Text, at: datetime | None) -> None:
     """Keep nothing of these very bytes; with `at` neither what other parts of them bring from now on."""
-    digest = await asyncio.to_thread(lambda: hashlib.sha256(content).digest())
+    digest = await asyncio.to_thread(digest_of, content)
     await conn.execute("DELETE FROM payloads WHERE sha256 = %s", (digest,))
     if at is not None:
         # A payload without pieces is never filled.
