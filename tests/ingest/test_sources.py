@@ -5,34 +5,25 @@ import contextlib
 import gzip
 import io
 import tarfile
-from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
-import psycopg
 import pytest
 from pydantic import ValidationError
-from tests.ingest.web import Asked, Source, says, source
+from tests.ingest.sources_desk import NAMES, TERMS, Desk, Run, listed, web
+from tests.ingest.web import Asked, Source, says
 
 from isac import times
 from isac.errors import Classified, Invalid
-from isac.ingest import fetching, files, health, sources
+from isac.ingest import fetching, files
 from isac.ingest.feeds import Feed
-from isac.ingest.fetching import Outbound, networks
-from isac.ingest.sources import Around
-from isac.store import archive, log, members, objects, runs
+from isac.store import archive, log, members, runs
 from isac.store.database import Pool
 from isac.store.facts import By
-from isac.store.objects import Query
-from isac.store.runs import Brought, Seen
+from isac.store.runs import Brought
 from isac.store.submissions import Counts
-
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
-
-TERMS: dict[str, Any] = {"license": "CC0", "redistribute": True, "sample": True}
-NAMES = [f"host-{number}.example" for number in range(200)]
 
 
 @pytest.fixture(autouse=True)
@@ -40,65 +31,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "_PAUSE", 0.01)
 
 
-class Desk:
-    """Runs feeds, and looks at what became of them."""
-
-    def __init__(self, pool: Pool, run: Run, folder: Path, url: str) -> None:
-        self.pool, self._run, self._url = pool, run, url
-        self.around = Around(folder, Outbound(allow=networks("127.0.0.1/32")), {"THE_KEY": "secret"}.get)
-
-    def read(self, feed: Feed, **how: Any) -> tuple[Brought, Counts]:
-        done: tuple[Brought, Counts] = self._run(sources.run(self.pool, feed, self.around, **how))
-        return done
-
-    def fetched(self, answer: Callable[[Asked], bytes], work: Callable[[Source], Coroutine[Any, Any, None]]) -> None:
-        """Do some work while a web server answers so."""
-
-        async def respond(asked: Asked, out: asyncio.StreamWriter) -> None:
-            out.write(answer(asked))
-
-        async def both() -> None:
-            async with source(respond) as server:
-                await work(server)
-
-        self._run(both())
-
-    async def run_feed(self, feed: Feed, **how: Any) -> tuple[Brought, Counts]:
-        return await sources.run(self.pool, feed, self.around, **how)
-
-    def ask(self, question: Callable[..., Coroutine[Any, Any, Any]], *rest: Any) -> Any:
-        async def asking() -> Any:
-            async with self.pool.connection() as conn, conn.transaction():
-                return await question(conn, *rest)
-
-        return self._run(asking())
-
-    def bodies(self) -> list[dict[str, Any]]:
-        """What the nation's collection shows."""
-        page: objects.Page = self.ask(objects.page, self.ask(members.shelf, "us"), Query(limit=10_000))
-        bodies = (orjson.loads(raw) for raw in page.objects)
-        return [body for body in bodies if body["type"] == "indicator"]
-
-    def names(self) -> set[str]:
-        return {body["name"] for body in self.bodies()}
-
-    def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self._url, autocommit=True, options="-c search_path=elections") as conn:
-            cursor = conn.execute(statement.encode(), values)
-            return cursor.fetchall() if cursor.description else []
-
-
 @pytest.fixture
 def desk(pool: Pool, run: Run, tmp_path: Path, database_url: str) -> Desk:
     return Desk(pool, run, tmp_path, database_url)
-
-
-def listed(names: list[str]) -> bytes:
-    return "".join(f"{name}\n" for name in names).encode()
-
-
-def web(address: str, **more: Any) -> Feed:
-    return Feed(**{"name": "a-list", "url": address, "format": "text", **TERMS, **more})
 
 
 def test_a_list_is_read_once(desk: Desk) -> None:
@@ -433,114 +368,6 @@ def test_what_is_classified_is_neither_taken_nor_kept(desk: Desk, redistribute: 
     desk.fetched(lambda _: says("200 OK", BANNER), work)
     assert desk.sql("SELECT count(*) FROM payload_pieces") == [(0,)]
     assert desk.names() == set()
-
-
-def test_what_stays_broken_is_asked_for_less_and_less(desk: Desk) -> None:
-    """Every hour a run: it is asked for twice, then after 1, 2, 4, 8, 16 and at most 24 runs, and each run tells."""
-    asked: list[int] = []
-    run = 0
-
-    def answer(request: Asked) -> bytes:
-        if request.path == "/drop/":
-            return says("200 OK", b"<a href=good.txt><a href=bad.txt>")
-        if request.path == "/drop/bad.txt":
-            asked.append(run)
-            return says("500 Oops")
-        return says("200 OK", b"one.example\n")
-
-    async def work(server: Source) -> None:
-        nonlocal run
-        feed = web(server.address + "/drop/", every="1h")
-        for run in range(90):
-            brought, _ = await desk.run_feed(feed)
-            assert "bad.txt" in brought.problem
-            assert ("asked for again after" in brought.problem) is (run > 0)
-            desk.sql("UPDATE feed_documents SET again_at = again_at - interval '1 hour'")
-        async with desk.pool.connection() as conn:
-            (alarm,) = (await health.of(conn, feed, times.now())).alarms
-        assert alarm.kind == "partly"
-        assert f"such as {server.address}/drop/bad.txt (9 times; asked for again after 20" in alarm.words
-        asked.clear()
-        await desk.run_feed(feed, anyway=True)
-        assert asked == [run]
-
-    desk.fetched(answer, work)
-
-
-@pytest.mark.parametrize(
-    ("broken", "again"),
-    [(says("500 Oops"), "304"), (says("200 OK", b"<html>", ETag='"2"'), "200")],
-    ids=["not had", "not taken in"],
-)
-def test_after_a_failure_only_what_was_not_taken_in_comes_whole(desk: Desk, broken: bytes, again: str) -> None:
-    """A server that is down for an hour has not to send all its files once more."""
-    state, sent = "well", list[str]()
-
-    def answer(request: Asked) -> bytes:
-        if request.path == "/drop/":
-            return says("200 OK", b"<a href=a.txt>")
-        if state == "broken":
-            return broken
-        fresh = request.headers.get("if-none-match") != '"1"'
-        sent.append("200" if fresh else "304")
-        return says("200 OK", b"one.example\n", ETag='"1"') if fresh else says("304 Not Modified")
-
-    async def work(server: Source) -> None:
-        nonlocal state
-        feed = web(server.address + "/drop/", every="1h")
-        for turn in ("well", "broken", "well"):
-            state = turn
-            await desk.run_feed(feed)
-
-    desk.fetched(answer, work)
-    assert sent == ["200", again]
-
-
-def test_what_is_mended_is_read_and_forgotten_as_a_failure(desk: Desk) -> None:
-    inbox = desk.around.folder / "inbox"
-    inbox.mkdir()
-    feed = Feed(**{"name": "inbox", "path": "inbox", "format": "text", "every": "1h", **TERMS})
-    (inbox / "1.txt").write_bytes(b"<html>")
-    for failures in (1, 2, 2):  # then it waits
-        desk.read(feed)
-        assert desk.sql("SELECT failures FROM feed_documents") == [(failures,)]
-    (inbox / "1.txt").write_bytes(b"one.example\n")
-    assert desk.read(feed)[0].problem == ""
-    assert desk.sql("SELECT failures, again_at FROM feed_documents") == [(0, None)]
-    assert desk.read(feed)[0] == Brought("unchanged")
-
-
-def test_a_sync_of_many_files_writes_as_much_for_the_last_as_for_the_first(desk: Desk) -> None:
-    """What is noted of each stands by itself: with one list of all, 2,000 files wrote 90 MB."""
-
-    async def note(numbers: range) -> int:
-        async with desk.pool.connection() as conn:
-            before = desk.sql("SELECT pg_current_wal_insert_lsn()")[0][0]
-            for number in numbers:
-                seen = Seen({"sha256": "0" * 64, "etag": f'"{number}"'})
-                await runs.see(conn, "many", f"https://lists.example/drop/{number:06}.txt", seen)
-            return int(desk.sql("SELECT pg_current_wal_insert_lsn() - %s::pg_lsn", before)[0][0])
-
-    first = desk._run(note(range(500)))
-    desk._run(note(range(500, 1500)))
-    last = desk._run(note(range(1500, 2000)))
-    assert last < 500 * 2000
-    assert last < 3 * first
-    assert desk.sql("SELECT count(*) FROM feed_documents") == [(2000,)]
-
-
-def test_a_run_writes_a_row_for_each_document_and_no_list_of_them(desk: Desk) -> None:
-    inbox = desk.around.folder / "inbox"
-    inbox.mkdir()
-    for number in range(30):
-        (inbox / f"{number}.txt").write_bytes(b"host-%d.example\n" % number)
-    feed = Feed(name="inbox", path="inbox", format="text", **TERMS)
-    assert desk.read(feed)[1].accepted == 30
-    assert desk.sql("SELECT bookmark FROM feed_runs") == [(None,)]
-    before = desk.sql("SELECT name, xmin::text FROM feed_documents ORDER BY name")
-    (inbox / "31.txt").write_bytes(b"host-31.example\n")
-    desk.read(feed)
-    assert set(before) < set(desk.sql("SELECT name, xmin::text FROM feed_documents ORDER BY name"))
 
 
 @pytest.mark.parametrize("order", [1, -1])
