@@ -51,9 +51,16 @@ _TYPES: Mapping[str, Sequence[str | None]] = {
     "dns-soa-email": ("email",),
     "AS": ("asn",),
     "vulnerability": ("cve",),
+    "filename": ("file-name",),
+    "mac-address": ("mac-addr",),
+    "regkey": ("windows-registry-key",),
+    "regkey|value": ("windows-registry-key", None),
+    "x509-fingerprint-md5": ("x509-md5",),
+    "x509-fingerprint-sha1": ("x509-sha-1",),
+    "x509-fingerprint-sha256": ("x509-sha-256",),
 }
 # What the part without a value is, in words for the description.
-_BESIDE = {"filename": "File name", "malware-sample": "File name", "port": "Port"}
+_BESIDE = {"filename": "File name", "malware-sample": "File name", "port": "Port", "value": "Value"}
 
 # MISP's `distribution`: 0 the sender's own organization, 4 a named group of them, 1 to 3 its community and wider. 5 is
 # the event's.

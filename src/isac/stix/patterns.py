@@ -67,16 +67,18 @@ _KINDS = {
     **{f"file:hashes.{name}": "sha-1" for name in ("SHA1", "'SHA1'", "sha1", "'sha1'", "'sha-1'")},
     **{f"file:hashes.{name}": "sha-256" for name in ("SHA256", "'SHA256'", "sha256", "'sha256'", "'sha-256'")},
     **{f"file:hashes.{name}": "sha-512" for name in ("SHA512", "'SHA512'", "sha512", "'sha512'", "'sha-512'")},
+    **{f"x509-certificate:hashes.{name}": "x509-sha-1" for name in ("SHA1", "'SHA1'", "sha1", "'sha1'", "'sha-1'")},
+    **{f"x509-certificate:hashes.{name}": "x509-sha-256" for name in ("SHA256", "'SHA256'", "sha256", "'sha256'")},
     **{f"email-message:{name}.value": "email-addr" for name in ("from_ref", "sender_ref")},
     **{f"network-traffic:{name}.value": "host" for name in ("src_ref", "dst_ref")},
     "domain-name:resolves_to_refs[*].value": "host",
     **dict.fromkeys(
         (
-            *("file:name", "file:mime_type", "file:parent_directory_ref.path", "directory:path", "mutex:name"),
-            *("process:name", "process:command_line", "windows-registry-key:key", "user-account:user_id"),
+            *("file:mime_type", "file:parent_directory_ref.path", "directory:path", "mutex:name"),
+            *("process:name", "process:command_line", "user-account:user_id"),
             *("user-account:account_login", "email-message:subject", "software:name", "x509-certificate:issuer"),
-            *("x509-certificate:serial_number", "mac-addr:value", "network-traffic:src_ref.type"),
-            *("network-traffic:dst_ref.type", "app:id", "configuration-profile:id", "file:path"),
+            *("x509-certificate:serial_number", "network-traffic:src_ref.type", "network-traffic:dst_ref.type"),
+            *("app:id", "configuration-profile:id", "file:path"),
         ),
         "",
     ),
@@ -87,7 +89,7 @@ _ONE = re.compile(rf"\[ ?([a-z0-9-]+:[A-Za-z0-9_.'\[\]*-]+) ?= ?{_LITERAL} ?\]")
 _EACH = re.compile(rf"(\[?) ?({'|'.join(map(re.escape, _KINDS))}) ?= ?{_LITERAL} ?(\]?)( AND | OR | FOLLOWEDBY |\Z)")
 _ESCAPE = re.compile(r"\\(['\\])")
 # A hash of the wrong length is no pattern to stix2-patterns; other wrong values are its author's business there.
-_HASHES = {"md5", "sha-1", "sha-256", "sha-512"}
+_HASHES = {"md5", "sha-1", "sha-256", "sha-512", "x509-md5", "x509-sha-1", "x509-sha-256"}
 
 
 def _several(text: str) -> Checked | None:
@@ -127,7 +129,7 @@ def _read(kind: str, value: str) -> Observable | None:
     if kind != "host":
         return observables.read(kind, value)
     # An address, a domain or a MAC address: nothing is plainly wrong there.
-    for one in ("ipv6-addr" if ":" in value else "ipv4-addr", "domain-name"):
+    for one in ("ipv6-addr", "mac-addr") if ":" in value else ("ipv4-addr", "domain-name"):
         with suppress(ValueError):
             return observables.read(one, value)
     return None
