@@ -8,7 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from isac.stix import observables, patterns
-from isac.stix.observables import Observable, defang, documentation, read, recognize, refang
+from isac.stix.fangs import refang
+from isac.stix.observables import Observable, defang, documentation, read, recognize
 
 MD5 = "0123456789abcdef" * 2
 LONG = "a" * 4001

@@ -18,8 +18,8 @@ from isac.errors import Invalid
 from isac.formats.cutting import BLANKS, BOM, elements, lines, members, not_json
 from isac.formats.found import Found, Unreadable, instant, observable_of, unreadable
 from isac.stix.authored import Reference
+from isac.stix.fangs import ZERO_WIDTH
 from isac.stix.markings import TLP
-from isac.stix.observables import ZERO_WIDTH
 
 # What MISP calls a kind → ours. Of a composite type each part is named, None for one that is no value by itself.
 _TYPES: Mapping[str, Sequence[str | None]] = {
