@@ -1,4 +1,4 @@
-"""STIX patterns (STIX 2.1 §9): do they parse, and which observables do they name?
+"""STIX patterns (STIX 2.1 §9): do they parse, which observables do they name, and which are the same?
 
 Two roads to one answer. Almost every pattern of the wild is one comparison, or a few with `=`: a regular expression
 over a whitelist of names reads those 100 times as fast as the ANTLR grammar of stix2-patterns, which reads the rest. A
@@ -9,7 +9,7 @@ import re
 from contextlib import suppress
 from typing import NamedTuple
 
-from isac.stix import observables
+from isac.stix import expressions, observables
 from isac.stix.observables import Observable
 
 #: Beyond any of these a pattern is taken unread: the grammar needs 50 ms at the caps and recurses.
@@ -18,6 +18,8 @@ MAX_COMPARISONS = 100
 MAX_DEPTH = 50
 # The same bound for what the other caps miss: sets of a thousand numbers, thousands of brackets.
 _MAX_TOKENS = 1000
+#: `canonical` distributes no further
+_MAX_ALTERNATIVES = 100
 
 
 class Checked(NamedTuple):
@@ -41,12 +43,14 @@ def check(text: str) -> Checked:
     Also if a pattern of one comparison has a value that is plainly wrong, which can never match.
     Object types and properties that STIX does not know pass.
     """
-    simple = _ONE.fullmatch(text) if len(text) <= MAX_BYTES else None
+    if len(text) > MAX_BYTES:
+        return _by_grammar(text)
+    simple = _ONE.fullmatch(text)
     if simple:
         path = simple[1]
         kind = _KINDS.get(path)
         if kind:
-            found = _read(kind, _unescaped(simple[2]))
+            found = _read(kind, expressions.unescaped(simple[2]))
             return Checked((found,), alternatives=True) if found else Checked(())
         if kind == "":
             return Checked(())
@@ -55,6 +59,43 @@ def check(text: str) -> Checked:
         if several:
             return several
     return _by_grammar(text)
+
+
+def canonical(text: str) -> str | None:
+    """The text in which all patterns meet that are surely the same (`expressions` says by which laws).
+
+    Values are written as `observables` writes them, names of hashes as the standard does. None if the pattern is
+    opaque, or its canonical text would be. Raises ValueError as `check` does.
+    """
+    if check(text).opaque:
+        return None
+    tree = expressions.read(text, _spelled_path, _spelled_text)
+    # What grows too long by distributing is left undistributed.
+    for most in (_MAX_ALTERNATIVES, 1):
+        found = expressions.write(expressions.normalize(tree, most))
+        if not _too_large(found):
+            return found
+    return None
+
+
+def _spelled_path(path: str) -> str:
+    kind = _KINDS.get(path)
+    return observables.PATHS[kind] if kind and ":hashes." in path else path
+
+
+def _spelled_text(path: str, operator: str, text: str) -> str:
+    kind = _KINDS.get(path)
+    if not kind or operator not in ("=", "!=", "IN", "ISSUBSET", "ISSUPERSET"):
+        return text
+    try:
+        found = _read(kind, text)
+    except ValueError:
+        return text
+    if not found or (kind == "url" and "://" not in text):
+        return text  # a URL is given a scheme only to be known
+    # An address in the place of a name is no name, and IPv4 in the form of IPv6 another object than the address.
+    other = found.kind == "ipv4-addr" and ":" in text if kind == "host" else found.kind != kind
+    return text if other else found.value
 
 
 # --- the fast road -------------------------------------------------------------------------------
@@ -87,7 +128,6 @@ _KINDS = {
 _LITERAL = r"'([^'\\]*(?:\\['\\][^'\\]*)*)'"
 _ONE = re.compile(rf"\[ ?([a-z0-9-]+:[A-Za-z0-9_.'\[\]*-]+) ?= ?{_LITERAL} ?\]")
 _EACH = re.compile(rf"(\[?) ?({'|'.join(map(re.escape, _KINDS))}) ?= ?{_LITERAL} ?(\]?)( AND | OR | FOLLOWEDBY |\Z)")
-_ESCAPE = re.compile(r"\\(['\\])")
 # A hash of the wrong length is no pattern to stix2-patterns; other wrong values are its author's business there.
 _HASHES = {"md5", "sha-1", "sha-256", "sha-512", "x509-md5", "x509-sha-1", "x509-sha-256"}
 
@@ -108,7 +148,7 @@ def _several(text: str) -> Checked | None:
         only_or = only_or and joint in ("", " OR ")
         if kind:
             try:
-                observable = _read(kind, _unescaped(one[3]))
+                observable = _read(kind, expressions.unescaped(one[3]))
             except ValueError:
                 if kind in _HASHES:
                     return None
@@ -119,10 +159,6 @@ def _several(text: str) -> Checked | None:
     if not count or inside or len(text.encode()) > MAX_BYTES or text.endswith((" AND ", " OR ", " FOLLOWEDBY ")):
         return None
     return Checked(tuple(found), alternatives=only_or and bool(found))
-
-
-def _unescaped(literal: str) -> str:
-    return _ESCAPE.sub(r"\1", literal) if "\\" in literal else literal
 
 
 def _read(kind: str, value: str) -> Observable | None:
@@ -240,7 +276,7 @@ def _compared(kind: str | None, operator: str, literal: str, *, strict: bool) ->
     found = []
     for text, number in _VALUE.findall(literal):
         try:
-            observable = _read(kind, number or _unescaped(text))
+            observable = _read(kind, number or expressions.unescaped(text))
         except ValueError:
             if strict:
                 raise
