@@ -30,6 +30,7 @@ lint: install
 
 bench: install
 	$(V)/python bench/bench.py
+	$(V)/python -m bench.fuzz --count 1000000 --minutes 30
 
 lock: install
 	$(V)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras --no-header -o requirements.lock pyproject.toml

@@ -106,6 +106,13 @@ def test_events_line_by_line() -> None:
         ("email-src", "A@bad.example", ["email-addr a@bad.example"]),
         ("AS", "AS64496", ["autonomous-system AS64496"]),
         ("vulnerability", "CVE-1999-99901", ["cve CVE-1999-99901"]),
+        ("filename", "Ballot [1].pdf", ["file-name Ballot [1].pdf"]),
+        ("mac-address", "02-00-5E-10-00-01", ["mac-addr 02:00:5e:10:00:01"]),
+        ("regkey", r"HKLM\Software\Lantern", [r"windows-registry-key HKEY_LOCAL_MACHINE\software\lantern"]),
+        ("regkey|value", r"HKCU\Run|lantern.exe", [r"windows-registry-key HKEY_CURRENT_USER\run"]),
+        ("x509-fingerprint-md5", MD5, [f"x509-md5 {MD5}"]),
+        ("x509-fingerprint-sha1", SHA1, [f"x509-sha-1 {SHA1}"]),
+        ("x509-fingerprint-sha256", SHA256, [f"x509-sha-256 {SHA256}"]),
     ],
 )
 def test_a_type_becomes_its_kind(kind: str, value: str, expected: list[str]) -> None:
@@ -516,4 +523,6 @@ def test_corpus_every_attribute_of_every_event_is_found_or_says_why() -> None:
     assert counts["url"] == 53_795
     assert counts["ipv4-addr"] == 9917
     assert counts["left out"] == 4976
-    assert counts["refused"] == 153
+    assert counts["file-name"] == 47
+    assert counts["windows-registry-key"] == 14
+    assert counts["refused"] == 92

@@ -341,7 +341,16 @@ def test_a_defanged_value_stays_as_it_is_and_is_found_by_what_it_stands_for() ->
         (make("domain-name", value="Example.COM"), [("domain-name", "example.com")]),
         (make("domain-name", value="localhost"), []),
         (make("autonomous-system"), [("autonomous-system", "AS64500")]),
-        (make("file", hashes={"SHA-256": SHA256.upper(), "MD5": MD5}), [("sha-256", SHA256), ("md5", MD5)]),
+        (
+            make("file", hashes={"SHA-256": SHA256.upper(), "MD5": MD5}),
+            [("sha-256", SHA256), ("md5", MD5), ("file-name", "ballot.pdf")],
+        ),
+        (make("mac-addr", value="02-00-5E-10-00-01"), [("mac-addr", "02:00:5e:10:00:01")]),
+        (
+            make("x509-certificate", hashes={"SHA-256": SHA256, "SHA-1": "A" * 40, "SHA-512": "a" * 128}),
+            [("x509-sha-256", SHA256), ("x509-sha-1", "a" * 40)],
+        ),
+        (make("windows-registry-key", key="hklm\\Ab"), [("windows-registry-key", "HKEY_LOCAL_MACHINE\\ab")]),
         (make("vulnerability"), [("cve", "CVE-2024-0001")]),
         (make("tool"), []),
         (make(pattern_type="stix2"), [("domain-name", "results.example.com")]),

@@ -8,7 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from isac.stix import observables, patterns
-from isac.stix.observables import Observable, documentation, read, recognize, refang
+from isac.stix.fangs import refang
+from isac.stix.observables import Observable, defang, documentation, read, recognize
 
 MD5 = "0123456789abcdef" * 2
 LONG = "a" * 4001
@@ -77,6 +78,8 @@ def test_refang_undoes_what_people_do(text: str, expected: str) -> None:
         ("a" * 64, "sha-256", "a" * 64),
         ("a" * 128, "sha-512", "a" * 128),
         ("AS64500", "autonomous-system", "AS64500"),
+        ("02:00:5E:10:00:01", "mac-addr", "02:00:5e:10:00:01"),
+        ("02-00-5e-10-00-01", "mac-addr", "02:00:5e:10:00:01"),
         ("cve-2024-12345", "cve", "CVE-2024-12345"),
     ],
 )
@@ -99,6 +102,17 @@ def test_recognize_types_and_canonicalizes(text: str, kind: str, value: str) -> 
         ("64500", "asn", "AS64500"),
         ("64500", "autonomous-system", "AS64500"),
         ("::ffff:192.0.2.1", "ipv6-addr", "192.0.2.1"),
+        ("02005E100001", "mac-addr", "02:00:5e:10:00:01"),
+        ("0200.5e10.0001", "mac-addr", "02:00:5e:10:00:01"),
+        (" Ballots (final).PDF ", "file-name", "Ballots (final).PDF"),
+        ("[at](dot)…", "file-name", "[at](dot)…"),
+        ("results\u202efdp.exe", "file-name", "results\u202efdp.exe"),
+        (r"HKLM\Software\\Run" + "\\", "windows-registry-key", r"HKEY_LOCAL_MACHINE\software\run"),
+        (r"Computer\HKEY_CURRENT_USER\{AB[.]}", "windows-registry-key", r"HKEY_CURRENT_USER\{ab[.]}"),
+        ("hkey_users", "windows-registry-key", "HKEY_USERS"),
+        (MD5.upper(), "x509-md5", MD5),
+        (":".join(["AB"] * 20), "x509-sha-1", "ab" * 20),
+        (" ".join(["AB"] * 32), "x509-sha-256", "ab" * 32),
     ],
 )
 def test_a_wish_says_what_a_value_is(text: str, wish: str, value: str) -> None:
@@ -134,6 +148,18 @@ def test_a_wish_says_what_a_value_is(text: str, wish: str, value: str) -> None:
         ("2001:db8::1", "ipv4-addr", "IPv4"),
         ("192.0.2.1", "ipv6-addr", "IPv6"),
         ("192.0.2.1", "smell", "no kind of observable"),
+        ("02:00:5e:10:00", "mac-addr", "is not a MAC address"),
+        ("02:00-5e:10-00:01", "mac-addr", "is not a MAC address"),
+        ("C:\\Windows\\a.exe", "file-name", "is a path"),
+        ("/tmp/a", "file-name", "is a path"),
+        ("a\x07.exe", "file-name", "is not a file name"),
+        ("..", "file-name", "is not a file name"),
+        ("a" * 256, "file-name", "is not a file name"),
+        ("ballots.dll", None, "is a file name"),
+        (r"HKLM\Software", None, "is not an address"),
+        (r"Software\Run", "windows-registry-key", "begins with a hive"),
+        ("HKLM\\a\nb", "windows-registry-key", "begins with a hive"),
+        ("AB:CD", "x509-sha-1", "40 hexadecimal digits"),
         (LONG, None, "longer than 4000"),
         (f"http://example.com/{'ü' * 1000}", None, "longer than 4000"),
     ],
@@ -141,6 +167,27 @@ def test_a_wish_says_what_a_value_is(text: str, wish: str, value: str) -> None:
 def test_recognize_refuses_in_plain_words(text: str, kind: str | None, words: str) -> None:
     with pytest.raises(ValueError, match=words.replace("(", r"\(")):
         recognize(text, kind)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "expected"),
+    [
+        ("http://www.example.com:81/a.b?c=d.e", None, "hxxp://www[.]example[.]com:81/a.b?c=d.e"),
+        ("https://a.b:c.d@192.0.2.1/", None, "hxxps://a.b:c.d@192[.]0[.]2[.]1/"),
+        ("ftp://example.com/", None, "fxp://example[.]com/"),
+        ("tcp://example.com:99", None, "tcp://example[.]com:99"),
+        ("http://[2001:db8::1]/", None, "hxxp://[2001:db8::1]/"),
+        ("www.example.com", None, "www[.]example[.]com"),
+        ("192.0.2.0/24", None, "192[.]0[.]2[.]0/24"),
+        ("2001:db8::/32", None, "2001[:]db8[:][:]/32"),
+        ("a.clerk@mail.example.com", None, "a.clerk[@]mail[.]example[.]com"),
+        ("clerk{@example.com", None, "clerk{@example[.]com"),
+        (MD5, None, MD5),
+        ("ballots.pdf", "file-name", "ballots.pdf"),
+    ],
+)
+def test_defang_masks_what_a_click_would_open(value: str, kind: str | None, expected: str) -> None:
+    assert defang(recognize(value, kind)) == expected
 
 
 defanged = st.text(alphabet="abcEX.:/[](){}@-_%0129 hxtp\u200bü\n\\…'\"<>", max_size=40)
@@ -167,6 +214,52 @@ def test_recognize_and_refang_change_nothing_the_second_time(text: str) -> None:
     assert recognize(found.value) == found
     assert recognize(found.value, found.kind) == found
     assert read(found.kind, found.value) == found
+
+
+values = st.one_of(
+    st.ip_addresses().map(str),
+    web,
+    st.from_regex(r"[a-z]{1,8}(-[a-z]{1,3})?\.(com|example)", fullmatch=True),
+    st.text("0123456789abcdefABCDEF", min_size=64, max_size=64),
+    st.from_regex(r"[a-z'.]{1,9}@example\.org", fullmatch=True),
+    st.integers(0, 2**32 - 1).map(lambda number: f"AS{number}"),
+)
+names = st.text(alphabet="abAB.[](){}@\\:- \u202eé\n", max_size=20)
+keys = st.builds("{}\\{}".format, st.sampled_from(["HKLM", "hku", "Computer\\HKCU", "HKEY_USERS", ""]), names)
+macs = st.builds(
+    lambda pairs, sign: sign.join(pairs),
+    st.lists(st.from_regex("[0-9a-fA-F]{2}", fullmatch=True), min_size=6, max_size=6),
+    st.sampled_from(["", ":", "-"]),
+)
+
+
+@settings(deadline=None)
+@given(names | keys | macs | defanged | web, st.sampled_from(observables.KINDS))
+@example("HKLM\\İΣ", "windows-registry-key")
+def test_what_has_a_kind_is_the_same_whoever_reads_it_once_more(text: str, kind: str) -> None:
+    try:
+        found = recognize(text, kind)
+    except ValueError:
+        return
+    assert recognize(found.value, found.kind) == found
+    assert read(found.kind, found.value) == found
+    if found.kind != "cve":
+        assert patterns.check(observables.pattern(found)).observables == (found,)
+
+
+@settings(deadline=None)
+@given(names | keys | macs | defanged | web | values, st.sampled_from([None, *observables.KINDS]))
+@example("tcp://a.b.example/[.]", None)
+@example("::", None)
+@example("{@a.example", "email-addr")
+def test_refang_undoes_defang(text: str, kind: str | None) -> None:
+    try:
+        found = recognize(text, kind)
+    except ValueError:
+        return
+    assert recognize(defang(found), found.kind) == found
+    if found.kind not in ("file-name", "windows-registry-key"):
+        assert refang(defang(found)) == found.value
 
 
 @settings(deadline=None)
@@ -197,16 +290,6 @@ def test_what_counts_as_a_plain_url_is_canonical(text: str) -> None:
         assert ada_url.URL(text).href == text
 
 
-values = st.one_of(
-    st.ip_addresses().map(str),
-    web,
-    st.from_regex(r"[a-z]{1,8}(-[a-z]{1,3})?\.(com|example)", fullmatch=True),
-    st.text("0123456789abcdefABCDEF", min_size=64, max_size=64),
-    st.from_regex(r"[a-z'.]{1,9}@example\.org", fullmatch=True),
-    st.integers(0, 2**32 - 1).map(lambda number: f"AS{number}"),
-)
-
-
 @settings(deadline=None)
 @given(values)
 def test_the_pattern_of_an_observable_names_it_again(text: str) -> None:
@@ -235,7 +318,13 @@ def test_quotes_and_backslashes_are_escaped_in_a_pattern() -> None:
     [
         *("192.0.2.9", "198.51.100.0/25", "203.0.113.7", "2001:db8::5", "2001:db8:1::/48", "3fff::1", "3fff:fff::/32"),
         *("example.com", "a.b.example.org", "x.test", "deep.y.invalid", "county.example", "AS64496", "AS65551"),
-        *("https://user@www.example.net:8443/x?y", "http://192.0.2.1/", "http://[2001:db8::1]:8080/", "a@b.example"),
+        *(
+            "00-00-5E-00-53-7F",
+            "https://user@www.example.net:8443/x?y",
+            "http://192.0.2.1/",
+            "http://[2001:db8::1]:8080/",
+            "a@b.example",
+        ),
     ],
 )
 def test_documentation_values_accuse_nobody(text: str) -> None:
@@ -256,6 +345,7 @@ def test_documentation_values_accuse_nobody(text: str) -> None:
         Observable("url", "http://example.com@a.net/"),
         Observable("url", "http://localhost/"),
         Observable("autonomous-system", "AS1"),
+        Observable("mac-addr", "00:00:5e:00:52:01"),
         Observable("sha-256", "a" * 64),
         Observable("cve", "CVE-2024-0001"),
     ],
@@ -289,6 +379,9 @@ def test_host_is_where_a_url_or_message_leads(text: str, expected: Observable | 
         ("url", "http://example.com/a b", Observable("url", "http://example.com/a%20b")),
         ("url", "example.com/a", Observable("url", "http://example.com/a")),
         ("email-addr", "clerk@localhost", None),
+        ("file-name", "/tmp/a", None),
+        ("file-name", "a[.]b", Observable("file-name", "a[.]b")),
+        ("windows-registry-key", r"\REGISTRY\Machine", None),
     ],
 )
 def test_read_is_lenient_with_what_may_mean_something(kind: str, value: str, expected: Observable | None) -> None:
@@ -297,7 +390,12 @@ def test_read_is_lenient_with_what_may_mean_something(kind: str, value: str, exp
 
 @pytest.mark.parametrize(
     ("kind", "value"),
-    [("url", "hxxp://example[.]com/"), ("ipv4-addr", "192.0.2[.]1"), ("domain-name", "example[.]com")],
+    [
+        ("mac-addr", "«02:00:5e:10:00:01»"),
+        ("url", "hxxp://example[.]com/"),
+        ("ipv4-addr", "192.0.2[.]1"),
+        ("domain-name", "example[.]com"),
+    ],
 )
 def test_read_says_when_a_value_is_defanged(kind: str, value: str) -> None:
     with pytest.raises(ValueError, match="is defanged"):

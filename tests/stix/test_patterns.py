@@ -16,6 +16,7 @@ def domain(name: str) -> Observable:
     return Observable("domain-name", name)
 
 
+MAC = Observable("mac-addr", "02:00:5e:10:00:01")
 ADDRESS = Observable("ipv4-addr", "192.0.2.1")
 
 
@@ -36,20 +37,32 @@ ADDRESS = Observable("ipv4-addr", "192.0.2.1")
             Checked((Observable("url", "http://example.com/'a'"),), alternatives=True),
         ),
         ("[domain-name:value = 'localhost']", Checked(())),
-        ("[file:name = 'a.exe']", Checked(())),
+        ("[file:name = 'a.exe']", Checked((Observable("file-name", "a.exe"),), alternatives=True)),
+        (r"[file:name = 'C:\\a.exe']", Checked(())),
+        ("[mutex:name = 'a']", Checked(())),
+        (
+            r"[windows-registry-key:key = 'hklm\\Run']",
+            Checked((Observable("windows-registry-key", r"HKEY_LOCAL_MACHINE\run"),), alternatives=True),
+        ),
+        (r"[windows-registry-key:key = '\\REGISTRY\\Machine']", Checked(())),
+        (
+            f"[x509-certificate:hashes.SHA256 = '{SHA256}']",
+            Checked((Observable("x509-sha-256", SHA256),), alternatives=True),
+        ),
         (
             "[domain-name:value = 'a.example' OR domain-name:value = 'b.example'] OR [ipv4-addr:value = '192.0.2.1']",
             Checked((domain("a.example"), domain("b.example"), ADDRESS), alternatives=True),
         ),
         (
             "[domain-name:value = 'a.example' AND file:name = 'x'] FOLLOWEDBY [ipv4-addr:value = '192.0.2.1']",
-            Checked((domain("a.example"), ADDRESS)),
+            Checked((domain("a.example"), Observable("file-name", "x"), ADDRESS)),
         ),
         (
             "[network-traffic:dst_ref.type = 'ipv4-addr' AND network-traffic:dst_ref.value = '192.0.2.1']",
             Checked((ADDRESS,)),
         ),
-        ("[network-traffic:dst_ref.value = '02:00:5e:10:00:01']", Checked(())),
+        ("[mac-addr:value = '02-00-5E-10-00-01']", Checked((MAC,), alternatives=True)),
+        ("[network-traffic:dst_ref.value = '02:00:5e:10:00:01']", Checked((MAC,), alternatives=True)),
         ("[network-traffic:dst_ref.value = 'a.example']", Checked((domain("a.example"),), alternatives=True)),
         (
             "[email-message:from_ref.value = 'Clerk@example.com']",
@@ -170,6 +183,8 @@ texts = st.sampled_from(
         "'",
         "http://example.com/",
         "a@b.example",
+        "02-00-5E-10-00-01",
+        r"HKLM\\Run",
         "]",
     ]
 )

@@ -19,8 +19,8 @@ from isac.formats.cutting import elements, lines, members, not_json, parts
 from isac.formats.found import Found, Unreadable, instant, observable_of, unreadable
 from isac.formats.texts import Text, trimmed
 from isac.stix.authored import Reference
+from isac.stix.fangs import ZERO_WIDTH
 from isac.stix.markings import TLP
-from isac.stix.observables import ZERO_WIDTH
 
 # What MISP calls a kind → ours. Of a composite type each part is named, None for one that is no value by itself.
 _TYPES: Mapping[str, Sequence[str | None]] = {
@@ -52,9 +52,16 @@ _TYPES: Mapping[str, Sequence[str | None]] = {
     "dns-soa-email": ("email",),
     "AS": ("asn",),
     "vulnerability": ("cve",),
+    "filename": ("file-name",),
+    "mac-address": ("mac-addr",),
+    "regkey": ("windows-registry-key",),
+    "regkey|value": ("windows-registry-key", None),
+    "x509-fingerprint-md5": ("x509-md5",),
+    "x509-fingerprint-sha1": ("x509-sha-1",),
+    "x509-fingerprint-sha256": ("x509-sha-256",),
 }
 # What the part without a value is, in words for the description.
-_BESIDE = {"filename": "File name", "malware-sample": "File name", "port": "Port"}
+_BESIDE = {"filename": "File name", "malware-sample": "File name", "port": "Port", "value": "Value"}
 
 # MISP's `distribution`: 0 the sender's own organization, 4 a named group of them, 1 to 3 its community and wider. 5 is
 # the event's.

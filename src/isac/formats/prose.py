@@ -16,7 +16,8 @@ from isac.errors import Invalid
 from isac.formats import documents
 from isac.formats.documents import Line
 from isac.formats.found import observable_of, one_line
-from isac.stix.observables import AT, DOT, ZERO_WIDTH, Observable, documentation, host, refang
+from isac.stix.fangs import AT, DOT, ZERO_WIDTH, refang
+from isac.stix.observables import Observable, documentation, host
 
 #: values of one document; more is a list, which `isac ingest` reads
 MAX_MENTIONS = 100_000

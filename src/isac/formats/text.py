@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from isac.errors import Invalid
 from isac.formats.found import Found, Unreadable, observe, unreadable
 from isac.formats.texts import Text, decode
-from isac.stix.observables import refang
+from isac.stix.fangs import refang
 
 # Longer than any URL that a browser takes; a line beyond is a file that is no list.
 MAX_LINE = 8192

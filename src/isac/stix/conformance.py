@@ -32,7 +32,7 @@ class Rules:
 
 
 #: types that are nothing but an observable
-VALUES = ("ipv4-addr", "ipv6-addr", "domain-name", "url", "email-addr")
+VALUES = ("ipv4-addr", "ipv6-addr", "domain-name", "url", "email-addr", "mac-addr")
 _SEEN = ("first_seen", "last_seen", False)
 _SPANS = {
     "indicator": ("valid_from", "valid_until", True),
@@ -139,7 +139,6 @@ _SCO_NAMESPACE = UUID("00abedb4-aa42-466c-9c01-fed23315a9b7")
 # ID contributing properties (§2.9, §6) of the observables whose canonical JSON is plain text and whole numbers.
 _CONTRIBUTING = {
     **dict.fromkeys(VALUES, ("value",)),
-    "mac-addr": ("value",),
     "autonomous-system": ("number",),
     "directory": ("path",),
     "mutex": ("name",),

@@ -303,7 +303,6 @@ def _selects(body: dict[str, Any], selectors: list[str]) -> None:
 # --- pattern and values --------------------------------------------------------------------------
 
 _HASHES = {"MD5": "md5", "SHA1": "sha-1", "SHA256": "sha-256", "SHA512": "sha-512"}
-_MAC = re.compile(r"(?:[0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}")
 _NOTHING = Checked(())
 
 
@@ -311,7 +310,7 @@ def _content(body: dict[str, Any], type_name: str, warnings: list[str]) -> Check
     """The observables of the object; adds to `warnings`. Raises Invalid for a bad pattern or a plainly wrong value."""
     if type_name == "indicator":
         return _pattern(body, warnings)
-    if type_name in VALUES or type_name == "mac-addr":
+    if type_name in VALUES:
         found = _value(type_name, body["value"], body.get("defanged") is True)
         return Checked((found,)) if found else _NOTHING
     if type_name == "autonomous-system":
@@ -320,12 +319,19 @@ def _content(body: dict[str, Any], type_name: str, warnings: list[str]) -> Check
         names = [body["name"], *(ref.get("external_id", "") for ref in body.get("external_references", ()))]
         return Checked(tuple(dict.fromkeys(_silently("cve", names))))
     if type_name == "x509-certificate":
-        prints = [text for name, text in body.get("hashes", {}).items() if _HASHES.get(name) == "sha-1"]
-        return Checked(tuple(_silently("x509-sha-1", prints)))
+        return Checked(tuple(_hashes(body, "x509-")))
+    if type_name == "windows-registry-key":
+        return Checked(tuple(_silently(type_name, [body.get("key", "")])))
     if type_name in ("file", "artifact"):
-        hashes = ((_HASHES.get(name.upper().replace("-", "")), text) for name, text in body.get("hashes", {}).items())
-        return Checked(tuple(found for kind, text in hashes if kind for found in _silently(kind, [text])))
+        return Checked((*_hashes(body), *_silently("file-name", [body.get("name", "")])))
     return _NOTHING
+
+
+def _hashes(body: dict[str, Any], prefix: str = "") -> Iterator[Observable]:
+    for name, text in body.get("hashes", {}).items():
+        kind = _HASHES.get(name.upper().replace("-", ""))
+        if kind:
+            yield from _silently(prefix + kind, [text])
 
 
 def _pattern(body: dict[str, Any], warnings: list[str]) -> Checked:
@@ -351,10 +357,6 @@ def _value(type_name: str, value: str, defanged: bool) -> Observable | None:
     """The observable of an SCO. A defanged value is left as it is, but found by what it stands for (S-46)."""
     if defanged:
         return next(iter(_silently(type_name, [value])), None)
-    if type_name == "mac-addr":
-        if not _MAC.fullmatch(value):
-            raise Invalid(f"value is {shown(value)}: it must be a MAC address such as 02:00:5e:00:53:01")
-        return None
     try:
         return observables.read(type_name, value)
     except ValueError as error:

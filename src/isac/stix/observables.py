@@ -1,4 +1,4 @@
-"""One spelling for each value that can be seen on a network or a disk: canonical form, fang and defang.
+"""One spelling for each value that can be seen on a network or a disk: canonical form and defang.
 
 `(kind, value)` is the joint on which look-up, correlation, assets, warninglists and exports meet, so two spellings of
 one value must become one text here. Values follow STIX 2.1 §6 (`ipv4-addr`, `domain-name`, …), RFC 5952 for IPv6 and
@@ -6,14 +6,17 @@ the WHATWG URL standard for URLs; host names are in their ASCII form (IDNA).
 """
 
 import re
+import string
 from collections.abc import Callable
 from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
 import ada_url
 
-#: Every kind, in the words of STIX; ours are `cve`, for vulnerabilities, and `x509-sha-1`, for certificates by their
-#: fingerprint. Networks are addresses with a prefix length.
+from isac.stix.fangs import refang
+
+#: Every kind, in the words of STIX; ours are `cve`, for vulnerabilities, `x509-…`, for certificates by their
+#: fingerprint, and `file-name`. Networks are addresses with a prefix length.
 KINDS = (
     "ipv4-addr",
     "ipv6-addr",
@@ -24,10 +27,17 @@ KINDS = (
     "sha-1",
     "sha-256",
     "sha-512",
+    "x509-md5",
     "x509-sha-1",
+    "x509-sha-256",
     "autonomous-system",
+    "mac-addr",
+    "file-name",
+    "windows-registry-key",
     "cve",
 )
+# In these the signs by which others are defanged, and characters that nobody sees, are part of the value.
+_VERBATIM = frozenset({"file-name", "windows-registry-key"})
 
 #: Longer than any address, and nearly what a pattern of ours may hold (4 KiB).
 MAX_CHARACTERS = 4000
@@ -40,57 +50,33 @@ class Observable(NamedTuple):
     value: str
 
 
-# --- fang and defang ------------------------------------------------------------------------------
-
-#: Characters without width: they come along when people copy out of web pages, and hide a value from every comparison.
-ZERO_WIDTH = dict.fromkeys(map(ord, "\u00ad\u180e\ufeff\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064"))
-ZERO_WIDTH |= dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])  # changes of writing direction
-_PAIRS = {"(": ")", "[": "]", "{": "}", "<": ">", "«": "»", "“": "”", "‘": "’", '"': '"', "'": "'", "`": "`"}
-#: a dot and an at sign as people mask them
-DOT = re.compile(r"[ \t]?[\[({]{1,3}[ \t]?(?:\.|dot)[ \t]?[\])}]{1,3}[ \t]?|(?<=\w)\[\.(?=\w)|(?<=\w)\.\](?=\w)", re.I)
-AT = re.compile(r"[ \t]?[\[({]{1,3}[ \t]?(?:@|at)[ \t]?[\])}]{1,3}[ \t]?", re.I)
-_COLON_SLASH = re.compile(r"[\[({][ \t]?(:/?/?|//?)[ \t]?[\])}]")
-_SCHEME = re.compile(r"(?<![a-z0-9])[\[({]?(?:h(?:xx|tt|tx|xt|\*\*|__)p|(f)[x*]p)(s?)[\])}]?:(\\\\)?", re.I)
+# --- defang ----------------------------------------------------------------------------------------
 
 
-def refang(text: str) -> str:
-    """Undo what people do to a hostile value so that nobody clicks on it, for one value or one line of text.
-
-    Takes off zero-width characters and the blanks, quotes and brackets around the whole; `hxxp`, `[.]`, `(dot)`, `[:]`,
-    `[at]` and their relatives become what they stand for. A second run changes nothing.
-    """
-    # Each round takes off the outer layers; more of them are only there to keep us busy.
-    for _ in range(8):
-        fanged = _bare(text.translate(ZERO_WIDTH))
-        if "[" in fanged or "(" in fanged or "{" in fanged or "]" in fanged:
-            fanged = _COLON_SLASH.sub(r"\1", fanged)
-            fanged = AT.sub("@", DOT.sub(".", fanged))
-        if ":" in fanged:
-            fanged = _SCHEME.sub(_scheme, fanged)
-        if fanged == text:
-            break
-        text = fanged
-    return text
-
-
-def _scheme(found: re.Match[str]) -> str:
-    name, secure, backslashes = found.groups()
-    return f"{'ftp' if name else 'http'}{secure.lower()}:{'//' if backslashes else ''}"
+def defang(observable: Observable) -> str:
+    """The value as people may read it: nothing in a mail or a document makes a link of it. `refang` undoes it."""
+    kind, value = observable.kind, observable.value
+    if kind in ("domain-name", "ipv4-addr"):
+        return value.replace(".", "[.]")
+    if kind == "ipv6-addr":
+        return value.replace(":", "[:]")
+    if kind == "email-addr":
+        local, _, domain = value.rpartition("@")
+        # `{[@]` would be read as one bracket.
+        return f"{local}{'@' if local.endswith('{') else '[@]'}{domain.replace('.', '[.]')}"
+    if kind == "url":
+        scheme, _, rest = value.partition("://")
+        authority = _AUTHORITY.match(rest)
+        if not authority:
+            raise ValueError(f"«{_shown(value)}» is no canonical URL")
+        name = authority[2].replace(".", "[.]")
+        return f"{_MASKED.get(scheme, scheme)}://{authority[1]}{name}{rest[authority.end() :]}"
+    return value
 
 
-def _bare(text: str) -> str:
-    """Without the blanks and the matching quotes or brackets around it."""
-    text = text.strip()
-    for _ in range(64):
-        if len(text) < 2 or _PAIRS.get(text[0]) != text[-1]:
-            break
-        opening, closing, inner = text[0], text[-1], text[1:-1]
-        if opening == closing and opening in inner.strip(opening):
-            break
-        if opening != closing and inner.find(closing) < inner.find(opening):
-            break
-        text = inner.strip()
-    return text
+# What stands before the host, and the host with its port.
+_AUTHORITY = re.compile(r"((?:[^/?#]*@)?)([^/?#@]*)")
+_MASKED = {"http": "hxxp", "https": "hxxps", "ftp": "fxp"}
 
 
 # --- from text to observable ----------------------------------------------------------------------
@@ -104,10 +90,10 @@ def recognize(text: str, kind: str | None = None) -> Observable:
     are cleared. Raises ValueError, with words for the person who wrote it.
     """
     _short_enough(Observable("", text))
-    value = refang(text)
+    value = text.strip() if kind in _VERBATIM else refang(text)
     if not value:
         raise ValueError("no value is written here")
-    if "…" in value or value.endswith("..."):
+    if kind not in _VERBATIM and ("…" in value or value.endswith("...")):
         raise ValueError(f"«{_shown(value)}» is cut off: the whole value is needed")
     if kind is None:
         return _short_enough(_guess(value))
@@ -126,7 +112,7 @@ def read(kind: str, value: str) -> Observable | None:
     try:
         return _LENIENT_READERS.get(kind, _READERS[kind])(value)
     except ValueError:
-        if refang(value) != value:
+        if kind not in _VERBATIM and refang(value) != value:
             raise ValueError(f"«{_shown(value)}» is defanged: it matches nothing") from None
         raise
 
@@ -153,7 +139,8 @@ _DOCUMENTATION_DOMAINS = re.compile(r"(?:\A|\.)(?:example\.(?:com|net|org)|examp
 def documentation(observable: Observable) -> bool:
     """Is it a value that accuses nobody?
 
-    RFC 5737, 3849 and 9637 addresses, RFC 5398 autonomous systems, RFC 2606 and 6761 names, and what lies below them.
+    RFC 5737, 3849 and 9637 addresses, RFC 5398 autonomous systems, RFC 9542 MAC addresses, RFC 2606 and 6761 names, and
+    what lies below them.
     """
     kind, value = observable.kind, observable.value
     if kind in ("url", "email-addr"):
@@ -168,7 +155,7 @@ def documentation(observable: Observable) -> bool:
         return found is not None and (not length or int(length) >= needed)
     if kind == "autonomous-system":
         return 64496 <= int(value[2:]) <= 64511 or 65536 <= int(value[2:]) <= 65551
-    return False
+    return kind == "mac-addr" and value.startswith("00:00:5e:00:53:")
 
 
 #: Where the value of each kind stands in a STIX pattern.
@@ -182,7 +169,12 @@ PATHS = {
     "sha-1": "file:hashes.'SHA-1'",
     "sha-256": "file:hashes.'SHA-256'",
     "sha-512": "file:hashes.'SHA-512'",
+    "x509-md5": "x509-certificate:hashes.MD5",
     "x509-sha-1": "x509-certificate:hashes.'SHA-1'",
+    "x509-sha-256": "x509-certificate:hashes.'SHA-256'",
+    "mac-addr": "mac-addr:value",
+    "file-name": "file:name",
+    "windows-registry-key": "windows-registry-key:key",
 }
 
 
@@ -212,6 +204,20 @@ _LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}")
 _AS_NUMBER = re.compile(r"(?:AS[Nn]?)?[ \t]?([0-9]{1,10})", re.I)
 _CVE = re.compile(r"CVE-([0-9]{4}-[0-9]{4,19})", re.I)
 _HEX = re.compile(r"[0-9a-fA-F]+")
+_MAC = re.compile(r"[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}", re.I)
+_MAC_OTHERWISE = re.compile(r"[0-9a-f]{12}|(?:[0-9a-f]{4}\.){2}[0-9a-f]{4}", re.I)
+_NO_FILE_NAME = re.compile(r"[\x00-\x1f\x7f]|\A\.{0,2}\Z")
+_PRINT = re.compile(r"(?:[0-9a-fA-F]{2}[: ])+[0-9a-fA-F]{2}")
+_HIVES = {
+    "hkcc": "HKEY_CURRENT_CONFIG",
+    "hkcr": "HKEY_CLASSES_ROOT",
+    "hkcu": "HKEY_CURRENT_USER",
+    "hklm": "HKEY_LOCAL_MACHINE",
+    "hkpd": "HKEY_PERFORMANCE_DATA",
+    "hku": "HKEY_USERS",
+}
+_HIVES |= {name.lower(): name for name in _HIVES.values()}
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _HASH_BY_LENGTH = {32: "md5", 40: "sha-1", 64: "sha-256", 128: "sha-512"}
 # A URL that the WHATWG algorithm would give back as it is: no need to ask it (6 µs). A test compares the two.
 _PLAIN_URL = re.compile(
@@ -256,6 +262,8 @@ def _guess(value: str) -> Observable:
         return _hash(value)
     if value[:2] in ("AS", "as") and _AS_NUMBER.fullmatch(value):
         return _autonomous_system(value)
+    if _MAC.fullmatch(value):
+        return _mac(value)
     if _ADDRESS_LIKE.fullmatch(value):
         return _address(value)
     if "@" in value:
@@ -387,11 +395,44 @@ def _hash_reader(kind: str) -> Callable[[str], Observable]:
     return reader
 
 
+def _print_reader(kind: str) -> Callable[[str], Observable]:
+    """Of certificates the hash is also written as browsers and openssl show it, `AB:CD:…`."""
+    reader = _hash_reader(kind)
+    return lambda value: reader(re.sub("[: ]", "", value) if _PRINT.fullmatch(value) else value)
+
+
 def _autonomous_system(value: str) -> Observable:
     found = _AS_NUMBER.fullmatch(value)
     if not found or int(found[1]) > 0xFFFFFFFF:
         raise _refusal(value, "the number of an autonomous system")
     return Observable("autonomous-system", f"AS{int(found[1])}")
+
+
+def _mac(value: str) -> Observable:
+    if not _MAC.fullmatch(value) and not _MAC_OTHERWISE.fullmatch(value):
+        raise _refusal(value, "a MAC address such as 02:00:5e:10:00:01")
+    digits = re.sub("[.:-]", "", value).lower()
+    return Observable("mac-addr", ":".join(re.findall("..", digits)))
+
+
+def _file_name(value: str) -> Observable:
+    """Case, brackets and invisible characters are kept: names that differ in them are different names."""
+    if "/" in value or "\\" in value:
+        raise ValueError(f"«{_shown(value)}» is a path: a file name has no slash")
+    if _NO_FILE_NAME.search(value) or len(value) > 255:
+        raise _refusal(value, "a file name")
+    return Observable("file-name", value)
+
+
+def _registry_key(value: str) -> Observable:
+    """Windows knows no case in keys. The hive is written out (STIX 2.1 §6.17), the rest in lower case, as to ASCII."""
+    hive, *steps = [step for step in value.split("\\") if step]  # a key has no empty step
+    if hive.lower() == "computer" and steps:
+        hive, *steps = steps  # as the registry editor copies it
+    known = _HIVES.get(hive.lower())
+    if not known or not value.isprintable():
+        raise _refusal(value, "a registry key, which begins with a hive such as HKEY_LOCAL_MACHINE")
+    return Observable("windows-registry-key", "\\".join([known, *(step.translate(_LOWER) for step in steps)]))
 
 
 def _cve(value: str) -> Observable:
@@ -455,6 +496,22 @@ def _lenient_email(value: str) -> Observable | None:
         return None
 
 
+def _lenient_file_name(value: str) -> Observable | None:
+    """A whole path in the place of a name may mean something to its producer."""
+    try:
+        return _file_name(value)
+    except ValueError:
+        return None
+
+
+def _lenient_registry_key(value: str) -> Observable | None:
+    """So may a key below a hive of another notation."""
+    try:
+        return _registry_key(value)
+    except ValueError:
+        return None
+
+
 _READERS: dict[str, Callable[[str], Observable]] = {
     "ipv4-addr": _ipv4,
     "ipv6-addr": _ipv6,
@@ -465,8 +522,13 @@ _READERS: dict[str, Callable[[str], Observable]] = {
     "sha-1": _hash_reader("sha-1"),
     "sha-256": _hash_reader("sha-256"),
     "sha-512": _hash_reader("sha-512"),
-    "x509-sha-1": _hash_reader("x509-sha-1"),
+    "x509-md5": _print_reader("x509-md5"),
+    "x509-sha-1": _print_reader("x509-sha-1"),
+    "x509-sha-256": _print_reader("x509-sha-256"),
     "autonomous-system": _autonomous_system,
+    "mac-addr": _mac,
+    "file-name": _file_name,
+    "windows-registry-key": _registry_key,
     "cve": _cve,
     # wishes
     "ip": _ip,
@@ -483,4 +545,7 @@ _LENIENT_READERS: dict[str, Callable[[str], Observable | None]] = {
     "domain-name": _lenient_domain,
     "url": _lenient_url,
     "email-addr": _lenient_email,
+    **{kind: _hash_reader(kind) for kind in ("x509-md5", "x509-sha-1", "x509-sha-256")},
+    "file-name": _lenient_file_name,
+    "windows-registry-key": _lenient_registry_key,
 }

@@ -1,4 +1,4 @@
-"""STIX patterns (STIX 2.1 §9): do they parse, and which observables do they name?
+"""STIX patterns (STIX 2.1 §9): do they parse, which observables do they name, and which are the same?
 
 Two roads to one answer. Almost every pattern of the wild is one comparison, or a few with `=`: a regular expression
 over a whitelist of names reads those 100 times as fast as the ANTLR grammar of stix2-patterns, which reads the rest. A
@@ -9,7 +9,7 @@ import re
 from contextlib import suppress
 from typing import NamedTuple
 
-from isac.stix import observables
+from isac.stix import expressions, observables
 from isac.stix.observables import Observable
 
 #: Beyond any of these a pattern is taken unread: the grammar needs 50 ms at the caps and recurses.
@@ -18,6 +18,8 @@ MAX_COMPARISONS = 100
 MAX_DEPTH = 50
 # The same bound for what the other caps miss: sets of a thousand numbers, thousands of brackets.
 _MAX_TOKENS = 1000
+#: `canonical` distributes no further
+_MAX_ALTERNATIVES = 100
 
 
 class Checked(NamedTuple):
@@ -41,12 +43,14 @@ def check(text: str) -> Checked:
     Also if a pattern of one comparison has a value that is plainly wrong, which can never match.
     Object types and properties that STIX does not know pass.
     """
-    simple = _ONE.fullmatch(text) if len(text) <= MAX_BYTES else None
+    if len(text) > MAX_BYTES:
+        return _by_grammar(text)
+    simple = _ONE.fullmatch(text)
     if simple:
         path = simple[1]
         kind = _KINDS.get(path)
         if kind:
-            found = _read(kind, _unescaped(simple[2]))
+            found = _read(kind, expressions.unescaped(simple[2]))
             return Checked((found,), alternatives=True) if found else Checked(())
         if kind == "":
             return Checked(())
@@ -55,6 +59,43 @@ def check(text: str) -> Checked:
         if several:
             return several
     return _by_grammar(text)
+
+
+def canonical(text: str) -> str | None:
+    """The text in which all patterns meet that are surely the same (`expressions` says by which laws).
+
+    Values are written as `observables` writes them, names of hashes as the standard does. None if the pattern is
+    opaque, or its canonical text would be. Raises ValueError as `check` does.
+    """
+    if check(text).opaque:
+        return None
+    tree = expressions.read(text, _spelled_path, _spelled_text)
+    # What grows too long by distributing is left undistributed.
+    for most in (_MAX_ALTERNATIVES, 1):
+        found = expressions.write(expressions.normalize(tree, most))
+        if not _too_large(found):
+            return found
+    return None
+
+
+def _spelled_path(path: str) -> str:
+    kind = _KINDS.get(path)
+    return observables.PATHS[kind] if kind and ":hashes." in path else path
+
+
+def _spelled_text(path: str, operator: str, text: str) -> str:
+    kind = _KINDS.get(path)
+    if not kind or operator not in ("=", "!=", "IN", "ISSUBSET", "ISSUPERSET"):
+        return text
+    try:
+        found = _read(kind, text)
+    except ValueError:
+        return text
+    if not found or (kind == "url" and "://" not in text):
+        return text  # a URL is given a scheme only to be known
+    # An address in the place of a name is no name, and IPv4 in the form of IPv6 another object than the address.
+    other = found.kind == "ipv4-addr" and ":" in text if kind == "host" else found.kind != kind
+    return text if other else found.value
 
 
 # --- the fast road -------------------------------------------------------------------------------
@@ -67,16 +108,18 @@ _KINDS = {
     **{f"file:hashes.{name}": "sha-1" for name in ("SHA1", "'SHA1'", "sha1", "'sha1'", "'sha-1'")},
     **{f"file:hashes.{name}": "sha-256" for name in ("SHA256", "'SHA256'", "sha256", "'sha256'", "'sha-256'")},
     **{f"file:hashes.{name}": "sha-512" for name in ("SHA512", "'SHA512'", "sha512", "'sha512'", "'sha-512'")},
+    **{f"x509-certificate:hashes.{name}": "x509-sha-1" for name in ("SHA1", "'SHA1'", "sha1", "'sha1'", "'sha-1'")},
+    **{f"x509-certificate:hashes.{name}": "x509-sha-256" for name in ("SHA256", "'SHA256'", "sha256", "'sha256'")},
     **{f"email-message:{name}.value": "email-addr" for name in ("from_ref", "sender_ref")},
     **{f"network-traffic:{name}.value": "host" for name in ("src_ref", "dst_ref")},
     "domain-name:resolves_to_refs[*].value": "host",
     **dict.fromkeys(
         (
-            *("file:name", "file:mime_type", "file:parent_directory_ref.path", "directory:path", "mutex:name"),
-            *("process:name", "process:command_line", "windows-registry-key:key", "user-account:user_id"),
+            *("file:mime_type", "file:parent_directory_ref.path", "directory:path", "mutex:name"),
+            *("process:name", "process:command_line", "user-account:user_id"),
             *("user-account:account_login", "email-message:subject", "software:name", "x509-certificate:issuer"),
-            *("x509-certificate:serial_number", "mac-addr:value", "network-traffic:src_ref.type"),
-            *("network-traffic:dst_ref.type", "app:id", "configuration-profile:id", "file:path"),
+            *("x509-certificate:serial_number", "network-traffic:src_ref.type", "network-traffic:dst_ref.type"),
+            *("app:id", "configuration-profile:id", "file:path"),
         ),
         "",
     ),
@@ -85,9 +128,8 @@ _KINDS = {
 _LITERAL = r"'([^'\\]*(?:\\['\\][^'\\]*)*)'"
 _ONE = re.compile(rf"\[ ?([a-z0-9-]+:[A-Za-z0-9_.'\[\]*-]+) ?= ?{_LITERAL} ?\]")
 _EACH = re.compile(rf"(\[?) ?({'|'.join(map(re.escape, _KINDS))}) ?= ?{_LITERAL} ?(\]?)( AND | OR | FOLLOWEDBY |\Z)")
-_ESCAPE = re.compile(r"\\(['\\])")
 # A hash of the wrong length is no pattern to stix2-patterns; other wrong values are its author's business there.
-_HASHES = {"md5", "sha-1", "sha-256", "sha-512"}
+_HASHES = {"md5", "sha-1", "sha-256", "sha-512", "x509-md5", "x509-sha-1", "x509-sha-256"}
 
 
 def _several(text: str) -> Checked | None:
@@ -106,7 +148,7 @@ def _several(text: str) -> Checked | None:
         only_or = only_or and joint in ("", " OR ")
         if kind:
             try:
-                observable = _read(kind, _unescaped(one[3]))
+                observable = _read(kind, expressions.unescaped(one[3]))
             except ValueError:
                 if kind in _HASHES:
                     return None
@@ -119,15 +161,11 @@ def _several(text: str) -> Checked | None:
     return Checked(tuple(found), alternatives=only_or and bool(found))
 
 
-def _unescaped(literal: str) -> str:
-    return _ESCAPE.sub(r"\1", literal) if "\\" in literal else literal
-
-
 def _read(kind: str, value: str) -> Observable | None:
     if kind != "host":
         return observables.read(kind, value)
     # An address, a domain or a MAC address: nothing is plainly wrong there.
-    for one in ("ipv6-addr" if ":" in value else "ipv4-addr", "domain-name"):
+    for one in ("ipv6-addr", "mac-addr") if ":" in value else ("ipv4-addr", "domain-name"):
         with suppress(ValueError):
             return observables.read(one, value)
     return None
@@ -238,7 +276,7 @@ def _compared(kind: str | None, operator: str, literal: str, *, strict: bool) ->
     found = []
     for text, number in _VALUE.findall(literal):
         try:
-            observable = _read(kind, number or _unescaped(text))
+            observable = _read(kind, number or expressions.unescaped(text))
         except ValueError:
             if strict:
                 raise
