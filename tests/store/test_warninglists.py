@@ -188,7 +188,9 @@ def _network(entry: str, value: Observable) -> str:
     second=st.tuples(st.dictionaries(_DOMAINS, st.booleans()), st.sets(_NETWORKS)),
     values=st.lists(_VALUES, max_size=20, unique=True),
 )
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_it_finds_what_an_obvious_search_finds(
     load: Callable[..., int],
     asked: Callable[..., Any],
