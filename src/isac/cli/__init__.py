@@ -23,6 +23,7 @@ from isac.cli.feeds import around, feed_named, feeds_app, folder
 from isac.cli.organizations import jurisdictions_app, keys_app, members_app
 from isac.cli.submit import submit
 from isac.cli.terminal import bar, database_url, err, out, prepare, tell, with_database
+from isac.cli.warninglists import warninglists_app
 from isac.config import environment, settings
 from isac.errors import Invalid, IsacError
 from isac.ingest import files
@@ -45,6 +46,7 @@ app.add_typer(feeds_app, name="feeds")
 app.add_typer(erasing.polls_app, name="polls")
 app.command()(erasing.erase)
 app.add_typer(triage_app, name="triage")
+app.add_typer(warninglists_app, name="warninglists")
 app.add_typer(schemas_app, name="schemas")
 
 

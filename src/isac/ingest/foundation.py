@@ -1,10 +1,14 @@
-"""What every ISAC starts with: the public, its jurisdictions, the ISAC itself and the TLP marking definitions."""
+"""What every ISAC starts with: the public, its jurisdictions, the ISAC itself, the TLP marking definitions.
+
+And the warninglists that come with the program, at every start, since a newer program may bring newer ones.
+"""
 
 from collections.abc import Iterable
 
 import orjson
 
 from isac import times
+from isac.ingest import warninglists
 from isac.ingest.intake import Submission, take_in
 from isac.policy.jurisdictions import Jurisdiction
 from isac.policy.organizations import Organization
@@ -30,4 +34,5 @@ async def found(pool: Pool, roster: Iterable[Jurisdiction]) -> bool:
     if not seeded:
         # Clients learn a TLP only from a definition that they have seen, so everybody gets these first.
         await take_in(pool, Submission(SEEDS, public.own, NAME, TLP.CLEAR), asking)
+    await warninglists.load(pool, warninglists.ours(), "operator")
     return new

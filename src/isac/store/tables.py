@@ -28,6 +28,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
+from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.types import TypeEngine
 
 metadata = MetaData()
@@ -271,6 +272,45 @@ listed = Table(
     Column("gone_since", _WHEN),
     PrimaryKeyConstraint("feed", "stix_id"),
     Index("listed_gone", "feed", "gone_since", postgresql_where=text("gone_since IS NOT NULL")),
+)
+
+warninglists = Table(
+    "warninglists",
+    metadata,
+    _pk(),
+    # of its folder; what it means stands in policy/warninglists.py
+    _must("name", Text(collation="C"), unique=True),
+    _must("title", Text),
+    _must("version", Text),
+    # how its source says that it is compared: cidr, hostname, string, substring, regex
+    _must("kind", Text),
+    # SHA-256 of its file: the same is not read again
+    _must("digest", LargeBinary),
+    _must("entries", Integer),
+    # how many of them name nothing that an indicator could
+    _must("left_out", Integer),
+    _must("loaded_at", _WHEN),
+)
+
+warning_names = Table(
+    "warning_names",
+    metadata,
+    # a domain from its top down (`com,example,www`), so that what lies below it follows it; others as they are
+    Column("name", Text(collation="C")),
+    Column("list", Integer),
+    # it stands for all below it as well
+    _must("below", Boolean),
+    PrimaryKeyConstraint("name", "list"),
+)
+
+warning_networks = Table(
+    "warning_networks",
+    metadata,
+    Column("network", INET),
+    Column("list", Integer),
+    # all networks of any list that contain it
+    _must("above", ARRAY(INET), server_default=text("'{}'")),
+    PrimaryKeyConstraint("network", "list"),
 )
 
 objects = Table("objects", metadata, _pk(BigInteger()), _must("stix_id", Text(collation="C"), unique=True))
