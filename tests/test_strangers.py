@@ -14,7 +14,11 @@ from tests.conftest import Person, Running
 
 from isac import times
 from isac.app import create_app
-from isac.store import database, members
+from isac.policy.assets import Asset, Seen
+from isac.stix.markings import TLP
+from isac.stix.observables import Observable
+from isac.store import alerts, assets, database, members
+from isac.store.alerts import Cause
 
 #: method and path → what a member of elsewhere gets: what is everybody's, or nothing of this county's
 ENDPOINTS = {
@@ -34,12 +38,20 @@ ENDPOINTS = {
     ("GET", "/api/v1/submissions"): 200,
     ("GET", "/api/v1/submissions/{submission_id}"): 404,
     ("POST", "/api/v1/extract"): 200,
+    ("GET", "/api/v1/assets"): 404,
+    ("POST", "/api/v1/assets"): 404,
+    ("DELETE", "/api/v1/assets/{asset_id}"): 404,
+    ("GET", "/api/v1/alerts"): 404,
+    ("GET", "/api/v1/alerts/{alert_id}"): 404,
+    ("POST", "/api/v1/alerts/{alert_id}/acknowledgement"): 404,
     ("GET", "/metrics"): 404,
 }
 #: what says of nobody anything, and needs no key
 OPEN = {("GET", "/healthz"), ("GET", "/readyz")}
 #: what is for those alone who may hand in; it writes nothing of anybody else's
 SUBMITTING = [("POST", "/api/v1/submissions"), ("POST", "/api/v1/extract")]
+#: what is for the county's own analysts and admins, and those above them
+PRIVATE, REGISTERING = ("/api/v1/assets", "/api/v1/alerts"), ("POST", "/api/v1/assets")
 ELSEWHERE = ["oak", "ohio", "cook", "cook_submitter", "stranger"]
 TAXII, PROBLEM = "application/taxii+json;version=2.1", "application/problem+json"
 
@@ -52,15 +64,22 @@ class There:
     collection: str
     stix_id: str
     status_id: str
+    #: code of the county's organization, an asset of its and an alert to it
+    organization: str
+    asset_id: str
+    alert_id: str
 
     def ask(self, method: str, path: str, secret: str | None) -> httpx2.Response:
         values = {"collection": self.collection, "stix_id": self.stix_id, "status_id": self.status_id}
-        values["submission_id"] = self.status_id
+        values |= {"submission_id": self.status_id, "asset_id": self.asset_id, "alert_id": self.alert_id}
         body: dict[str, Any] = {}
         if path == "/api/v1/submissions" and method == "POST":
             body = {"content": json.dumps([TOOL]), "params": {"audience": self.collection}}
         elif path == "/api/v1/extract":
             body = {"content": b"hxxp://host-1[.]example"}
+        elif path.startswith(PRIVATE):
+            body = {"content": b"kind,value\nvendor,Example Systems\n"} if (method, path) == REGISTERING else {}
+            body["params"] = {"organization": self.organization}
         elif method == "POST":
             body = {"json": {"objects": [TOOL]}, "headers": {"Content-Type": TAXII}}
         auth = ("x", secret) if secret is not None else httpx2.Auth()
@@ -69,6 +88,7 @@ class There:
     def everything(self, person: Person) -> tuple[bytes, ...]:
         """All that a member of the county reads, byte by byte."""
         paths = [path for (method, path) in ENDPOINTS if method == "GET" and path != "/metrics"]
+        paths = [path for path in paths if not path.startswith(PRIVATE)]  # not for its poller
         return tuple(self.ask("GET", path, person.secret).content for path in paths)
 
 
@@ -82,11 +102,22 @@ TOOL = {
 }
 
 
+async def watch(url: str) -> tuple[str, str, str]:
+    """Let the county register a domain, and something name it: the organization's code, the asset's and alert's ids."""
+    async with database.pool(url, size=1) as pool, pool.connection() as conn, conn.transaction():
+        owner = next(each for each in (await assets.by_code(conn)).values() if each.name == "Elm County Clerk")
+        await assets.register(conn, owner, [Asset("domain", "elmcounty.example")], "test", times.now())
+        matches = await assets.matching(conn, [Seen((Observable("domain-name", "elmcounty.example"),))])
+        cause = Cause(TOOL["id"], "tool", TLP.GREEN, None)
+        await alerts.write(conn, matches, {0: cause}, times.now())
+        return owner.code, (await assets.listed(conn, owner))[0].id, (await alerts.page(conn, owner))[0].id
+
+
 @pytest.fixture
-def there(server: Running, people: dict[str, Person]) -> Iterator[There]:
+def there(server: Running, database_url: str, people: dict[str, Person]) -> Iterator[There]:
     clerk = people["franklin_submitter"]
     with httpx2.Client(base_url=server.base, trust_env=False) as http:
-        empty = There(http, clerk.collection, TOOL["id"], "")
+        empty = There(http, clerk.collection, TOOL["id"], "", *uvloop.run(watch(database_url)))
         posted = empty.ask("POST", "/elections/collections/{collection}/objects/", clerk.secret).json()
         assert posted["success_count"] == 1
         yield dataclasses.replace(empty, status_id=posted["id"])
@@ -131,7 +162,13 @@ def test_without_a_key_that_stands_there_is_only_401(there: There, people: dict[
 def test_a_member_of_elsewhere_finds_nothing_of_this_county(there: There, people: dict[str, Person], name: str) -> None:
     before = there.everything(people["franklin"])
     nothing = dataclasses.replace(
-        there, collection=str(uuid.uuid4()), status_id=str(uuid.uuid4()), stix_id=f"tool--{uuid.uuid4()}"
+        there,
+        collection=str(uuid.uuid4()),
+        status_id=str(uuid.uuid4()),
+        stix_id=f"tool--{uuid.uuid4()}",
+        organization="org-999999",
+        asset_id=str(uuid.uuid4()),
+        alert_id=str(uuid.uuid4()),
     )
 
     for endpoint, status in ENDPOINTS.items():
@@ -140,7 +177,7 @@ def test_a_member_of_elsewhere_finds_nothing_of_this_county(there: There, people
         answer = there.ask(*endpoint, people[name].secret)
 
         assert (endpoint, answer.status_code) == (endpoint, status)
-        assert "Elm" not in answer.text
+        assert "elm" not in answer.text.lower()
         assert there.collection not in answer.text
         if status == 404:
             assert without_id(answer) == without_id(nothing.ask(*endpoint, people[name].secret))

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from isac import logs
 from isac.errors import IsacError
-from isac.serve import access, api, crowd, health, taxii, wire
+from isac.serve import access, api, assets, crowd, health, taxii, wire
 from isac.serve.fast import Fast
 from isac.serve.pages import Pages
 from isac.serve.queries import Ignored, Tokens
@@ -94,6 +94,7 @@ def create_app(
     app.include_router(taxii.root)
     app.include_router(health.routes)
     app.include_router(api.router)
+    app.include_router(assets.router)
     app.add_middleware(crowd.Crowd)
     app.add_middleware(wire.Door, roots=(taxii.DISCOVERY, taxii.ROOT))
     for error in (IsacError, RequestValidationError, HTTPException, database.Away, Exception):

@@ -166,8 +166,15 @@ def test_nothing_of_an_object_stays_in_any_table(desk: Desk) -> None:
         f"""INSERT INTO feed_runs (feed, started_at, outcome, problem, payload)
             SELECT 'x', now(), 'kept', 'Line of {MARK}', max(payload) FROM submissions""",
     )
+    rows(
+        desk.url,
+        f"""INSERT INTO alerts (id, organization, about_kind, about, how, kind, value, digest, stix_id, type, source,
+                                at)
+            SELECT gen_random_uuid(), min(pk), 'domain', 'elmcounty.example', 'url', 'url', 'x', '', '{one["id"]}',
+                   'tool', 'Source of {MARK}', now() FROM organizations""",
+    )
     assert desk.marked().keys() == {
-        *("versions", "log", "held", "submissions", "payload_pieces", "answers", "feed_runs"),
+        *("versions", "log", "held", "submissions", "payload_pieces", "answers", "feed_runs", "alerts"),
     }
 
     before = desk.marked()

@@ -128,7 +128,7 @@ def test_examples_of_problems_are_as_described() -> None:
 def test_it_names_the_operations_that_there_are() -> None:
     app = create_app(database_url="postgresql://nobody@nowhere.example/isac")
     there = {
-        (method.lower(), route.path.removeprefix("/api/v1").replace("{submission_id}", "{id}"))
+        (method.lower(), re.sub(r"\{\w+_id\}", "{id}", route.path.removeprefix("/api/v1")))
         for route in iter_route_contexts(app.routes)
         if route.path and route.path.startswith(problems.ROOT)
         for method in route.methods or ()

@@ -19,6 +19,7 @@ import uvloop
 
 from isac import child, logs
 from isac.cli import erasing
+from isac.cli.assets import alerts_app, assets_app
 from isac.cli.feeds import around, feed_named, feeds_app, folder
 from isac.cli.organizations import jurisdictions_app, keys_app, members_app
 from isac.cli.submit import submit
@@ -42,6 +43,8 @@ schemas_app = typer.Typer(no_args_is_help=True, help="The JSON Schemas in schema
 app.add_typer(jurisdictions_app, name="jurisdictions")
 app.add_typer(members_app, name="members")
 app.add_typer(keys_app, name="keys")
+app.add_typer(assets_app, name="assets")
+app.add_typer(alerts_app, name="alerts")
 app.add_typer(feeds_app, name="feeds")
 app.add_typer(erasing.polls_app, name="polls")
 app.command()(erasing.erase)

@@ -44,7 +44,7 @@ def import_jurisdictions(file: Path, dry_run: DryRun = False) -> None:
         async with pool.connection() as conn, conn.transaction():
             known = await members.jurisdictions(conn)
             roster = rosters.read(text, known)
-            _refuse(file, roster.problems)
+            refuse(file, roster.problems)
             if dry_run:
                 return rosters.differences(roster.jurisdictions, known)
             return await members.import_jurisdictions(conn, roster.jurisdictions, OPERATOR, times.now())
@@ -67,7 +67,7 @@ def import_members(file: Path, dry_run: DryRun = False) -> None:
     async def work(pool: Pool) -> tuple[list[members.NewKey], int, int]:
         async with pool.connection() as conn, conn.transaction():
             read, problems = memberships.read(text, await members.jurisdictions(conn))
-            _refuse(file, problems)
+            refuse(file, problems)
             if any(organization.kind == "isac" for organization in read):
                 raise Invalid(f"{file}: there is one ISAC, and this is it; leave its line out.")
             known = await members.organizations(conn)
@@ -224,7 +224,7 @@ def _fingerprint(file: Path | None) -> Fingerprint | None:
     return certificates.of_file(str(file), text_of(file)) if file else None
 
 
-def _refuse(file: Path, problems: Sequence[rosters.Problem]) -> None:
+def refuse(file: Path, problems: Sequence[rosters.Problem]) -> None:
     """All or nothing: with one problem nothing is imported, and all of them are shown."""
     for problem in problems:
         err.print(f"{file}:{problem.line}: {problem.text}")

@@ -160,8 +160,8 @@ def wishes(texts: Mapping[str, str], document: Document) -> Wishes:
         definition=_definition(texts, document),
         source=" ".join(texts["source"].split()) if "source" in texts else None,
         context=context,
-        sample=_yes(texts, "sample"),
-        dry_run=_yes(texts, "dry_run"),
+        sample=yes(texts, "sample"),
+        dry_run=yes(texts, "dry_run"),
     )
 
 
@@ -173,7 +173,8 @@ def number(texts: Mapping[str, str], name: str, default: int, most: int) -> int:
     return min(int(text), most)
 
 
-def _yes(texts: Mapping[str, str], name: str) -> bool:
+def yes(texts: Mapping[str, str], name: str) -> bool:
+    """Is it said? Raises BadRequest."""
     text = texts.get(name, "false").lower()
     if text not in ("true", "false"):
         raise BadRequest(f"{name}: write true or false.")

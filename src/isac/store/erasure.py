@@ -1,7 +1,8 @@
 """Erasing: the bytes of an object, or what was handed in with a submission, leave every table; what stays says so.
 
 `log.erase` takes an object out of the log; here is what else holds its words: held objects, payloads, the reports of
-submissions, kept answers, the words of feeds' runs. All of it runs as isac_owner: isac_app has no right to overwrite.
+submissions, kept answers, the words of feeds' runs, alerts. All of it runs as isac_owner: isac_app has no right to
+overwrite.
 """
 
 import dataclasses
@@ -225,6 +226,8 @@ async def erase_rest(
              (SELECT FROM unnest(%s::text[]) AS word WHERE position(convert_to(word, 'UTF8') IN body) > 0)""",
         (words,),
     )
+    # An alert says which value it was, also to whom the object was never shown.
+    await conn.execute("DELETE FROM alerts WHERE stix_id = ANY(%s)", ([thing.stix_id for thing in things],))
     for public_id in public_ids:
         await audit.record(conn, by.actor, "erase", f"submission {public_id}", by.reason, by.at)
     return Rest(held, emptied, sorted(public_id for _, public_id in gone))

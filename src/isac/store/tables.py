@@ -522,3 +522,69 @@ polls = Table(
     Index("polls_last_added", "collection", "last_added"),
     Index("polls_at", "at"),
 )
+
+assets = Table(
+    "assets",
+    metadata,
+    _pk(BigInteger()),
+    # UUIDv4, as the API names it
+    _must("id", Uuid, unique=True),
+    Column("organization", ForeignKey("organizations.pk"), nullable=False),
+    # domain, network, vendor or product; its value in the canonical form of policy.assets
+    _must("kind", Text),
+    _must("value", Text(collation="C")),
+    Column("network", INET),
+    _must("added_at", _WHEN),
+    _must("added_by", Text),
+    UniqueConstraint("organization", "kind", "value"),
+    CheckConstraint("kind IN ('domain', 'network', 'vendor', 'product')"),
+    CheckConstraint("(network IS NULL) = (kind <> 'network')"),
+    Index(
+        "assets_network",
+        "network",
+        postgresql_using="gist",
+        postgresql_ops={"network": "inet_ops"},
+        postgresql_where=text("network IS NOT NULL"),
+    ),
+)
+
+asset_keys = Table(
+    "asset_keys",
+    metadata,
+    # CRC-32 of what policy.assets.asset_keys says: what shares a key is compared once more
+    _must("key", Integer),
+    _must("asset", BigInteger),
+    PrimaryKeyConstraint("key", "asset"),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    _pk(BigInteger()),
+    # UUIDv4, as the API names it
+    _must("id", Uuid, unique=True),
+    # whose alone it is
+    Column("organization", ForeignKey("organizations.pk"), nullable=False),
+    # the asset as it was registered then: an alert outlives it
+    _must("about_kind", Text),
+    _must("about", Text),
+    # a word of policy.alerts.HOW
+    _must("how", Text),
+    # what names it; no value where that is not for the organization to know
+    _must("kind", Text),
+    Column("value", Text),
+    # the first 16 bytes of the SHA-256 of kind, a zero byte and value
+    _must("digest", LargeBinary),
+    _must("stix_id", Text(collation="C")),
+    _must("type", Text),
+    # where it was released; None: it was held, or released where the organization does not read
+    Column("audience", ForeignKey("audiences.pk")),
+    _must("source", Text),
+    _must("at", _WHEN),
+    Column("acknowledged_at", _WHEN),
+    Column("acknowledged_by", Text),
+    Column("note", Text),
+    UniqueConstraint("organization", "about_kind", "about", "digest", "stix_id"),
+    Index("alerts_organization", "organization", "pk"),
+    Index("alerts_open", "organization", "pk", postgresql_where=text("acknowledged_at IS NULL")),
+)
