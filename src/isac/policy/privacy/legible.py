@@ -6,7 +6,6 @@
 import html
 import re
 import unicodedata
-from urllib.parse import unquote
 
 from isac.stix.observables import ZERO_WIDTH
 
@@ -26,7 +25,7 @@ _HTML = frozenset(
 # Lines as they are quoted, drawn as tables and broken by markup.
 _LINE = re.compile(r"(?:\r?\n|\r|\\[nr])[\s>|*#]*")
 _HYPHENATED = re.compile(r"(?<=[a-z])-\n(?=[a-z])")
-_ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
+_ENCODED = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _QUOTED = re.compile(r"=(?:([0-7][0-9A-F])|\r?\n)")
 _QUERY_PLUS = re.compile(r"(?<=\w)\+(?=\w)")
 # «D A T E   O F   B I R T H», «9 8 7 - 6 5 - 4 3 2 6»: more than one blank parts words there.
@@ -50,7 +49,7 @@ def legible(text: str) -> str:
     if "=" in text and ("=0A" in text or "=20" in text or "=3A" in text or "=3D" in text):
         text = _QUOTED.sub(lambda one: chr(int(one[1], 16)) if one[1] else "", text)
     if "%" in text and _ENCODED.search(text):
-        text = unquote(text, errors="replace")
+        text = _ENCODED.sub(lambda one: bytes.fromhex(one[0].replace("%", "")).decode(errors="replace"), text)
     if "=" in text and "+" in text:
         text = " ".join(
             _QUERY_PLUS.sub(" ", part) if "=" in part and "@" not in part else part for part in text.split(" ")

@@ -33,7 +33,7 @@ _LOOSE = re.compile(r"[^.;\d]{0,40}")
 
 
 # Nobody writes more; what is left of such a text is a list, and its beginning has told all.
-_MOST = 1000
+_MOST = 500
 
 
 def candidates(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
@@ -64,7 +64,7 @@ def _numbers_in(text: str, offset: int) -> Iterator[tuple[int, int, str]]:
             joined = text[here:until]
             if last > place and not re.fullmatch(r"[A-Z0-9 \n-]+", joined):
                 continue
-            if re.match(r"[./@%:][A-Za-z\d]|,\d|-[xX*]{3}", text[until : until + 4]) or _COUNTED.match(text, until):
+            if re.match(r"[./@%:][A-Za-z\d]|,\d|[ -][xX*]{3}", text[until : until + 4]) or _COUNTED.match(text, until):
                 continue
             yield offset + here, offset + until, re.sub(r"[\s-]", "", joined).upper()
 
@@ -90,7 +90,7 @@ def _beside(
             for start, end, number in _numbers_in(text[before : word.start()], before):
                 gap = text[end : word.start()]
                 says = _SAYS_WHAT.fullmatch(gap) or (not number.isdigit() and _LOOSE.fullmatch(gap))
-                if says and fits(number, around):
+                if says and "\n\n" not in gap and fits(number, around):
                     done = max(done, end)
                     yield start, end
                     break
