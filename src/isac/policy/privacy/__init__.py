@@ -148,8 +148,8 @@ def _in_pattern(text: str, language: str, spared: Collection[Observable | str], 
 _SEED = re.compile(r"[\d@＠]")
 # Digits and what stands between them, in a group; without one hashes, addresses, versions, young dates and CVEs.
 _RUN = re.compile(
-    r"\d[0-9a-f]{19,}|\d+(?:\.\d+){3,}(?![\d-])|20[12]\d(?:[-/.]\d\d?){1,2}(?![\d-])|(?<=cve-)\d{4}-\d{4,7}"
-    r"|(\d[\d\s().*/+\u00a0\u2010-\u2015-]*)"
+    r"\d(?:[0-9a-f]{19,}|\d*(?:\.\d+){3,}(?![\d-])|(?<=2)0[12]\d(?:[-/.]\d\d?){1,2}(?![\d-])|(?<=cve-\d)\d{3}-\d{4,7}"
+    r"|([\d\s().*/+\u00a0\u2010-\u2015-]*))"
 )
 # A road, or what stands for one, behind a short number; matched in lower case.
 _ROADISH = re.compile(

@@ -470,7 +470,10 @@ def _old(year: str) -> bool:
 
 def _dates(text: str, low: str) -> Iterator[re.Match[str]]:
     for one in candidates(_FIGURES, text):
-        if not re.search(r"[\w./-]\Z", text[max(0, one.start() - 1) : one.start()]) and one[0][:4] not in _NEVER:
+        if (
+            not re.search(r"[\w./]\Z|[\d-]-\Z", text[max(0, one.start() - 2) : one.start()])
+            and one[0][:4] not in _NEVER
+        ):
             yield one
     if re.search(r"[a-z]{3}", low):
         yield from candidates(_MONTHS, text)
