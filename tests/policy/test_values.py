@@ -3,8 +3,9 @@
 import orjson
 import pytest
 
+from isac.policy import places
 from isac.policy.screen import Hold, Refusal
-from isac.policy.values import Facts, Finding, Judgement, Owned, judge, of_value, registrable, verdict
+from isac.policy.values import Facts, Finding, Judgement, Owned, judge, of_value, verdict
 from isac.policy.warninglists import How, Listed, Reach, reach
 from isac.stix.objects import Object, accept
 from isac.stix.observables import Observable, recognize
@@ -261,9 +262,9 @@ def test_nothing_found_is_accepted() -> None:
 
 
 def test_the_registrable_part_of_a_domain() -> None:
-    assert registrable("www.elm-county.co.uk") == "elm-county.co.uk"
-    assert registrable("a.page.netlify.app") == "page.netlify.app"
-    assert registrable("co.uk") is None
+    assert places.registrable("www.elm-county.co.uk") == "elm-county.co.uk"
+    assert places.registrable("a.page.netlify.app") == "page.netlify.app"
+    assert places.registrable("co.uk") is None
 
 
 def test_lists_that_nobody_described_hold_hosts() -> None:

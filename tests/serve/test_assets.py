@@ -115,7 +115,7 @@ def test_a_dry_run_registers_nothing(world: World, elm: str) -> None:
 @pytest.mark.parametrize(
     ("content", "status", "detail"),
     [
-        ("kind,value\ndomain,{new}\nnetwork,10.0.0.0/8\ndomain,github.io\n", 422, "line 3: «10.0.0.0/8» is private"),
+        ("kind,value\ndomain,{new}\nnetwork,10.0.0.0/8\ndomain,github.io\n", 422, "line 3: «10.0.0.0/8» is a private"),
         (
             '[{{"kind": "domain", "value": "{new}"}}, {{"kind": "product", "value": "Word"}}]',
             422,
@@ -123,6 +123,7 @@ def test_a_dry_run_registers_nothing(world: World, elm: str) -> None:
         ),
         ('[{{"kind": "domain", "value": "{new}"}}, 7]', 422, "line 1: write a list"),
         ("value,kind,owner\n", 422, "line 1"),
+        ("kind,value\ndomain,{new}\ndomain,github.com\n", 400, "github.com belongs to a service"),
         ('[{{"kind"', 400, "no JSON"),
         ("", 400, "nothing in the body"),
     ],

@@ -9,10 +9,10 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from typing import Any
 
-from isac.policy import lookalikes
+from isac.policy import lookalikes, places
 from isac.policy.actors import Role
 from isac.policy.jurisdictions import Problem, shown, table
 from isac.stix import observables
@@ -29,29 +29,6 @@ COLUMNS = ("kind", "value")
 #: of one organization
 MOST = 2000
 
-#: wider ones are no single member's
-WIDEST = {4: 16, 6: 32}
-
-# What everybody has, or nobody (RFC 6890 and others). Documentation addresses accuse nobody and may be registered.
-_NOBODYS = tuple(
-    ip_network(text)
-    for text in (
-        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
-        *("192.0.0.0/24", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4"),
-        *("::/96", "64:ff9b::/96", "100::/64", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8"),
-    )
-)
-#: Hosts of everybody's pages and mail that are no public suffixes: who registered one would be told of all others.
-SHARED = frozenset(
-    (
-        *("aol.com", "amazonaws.com", "azure.com", "bit.ly", "cloudflare.com", "discord.com", "dropbox.com"),
-        *("facebook.com", "github.com", "gitlab.com", "gmail.com", "google.com", "googleapis.com"),
-        *("googleusercontent.com", "hotmail.com", "icloud.com", "instagram.com", "linkedin.com", "live.com"),
-        *("microsoft.com", "microsoftonline.com", "office.com", "office365.com", "onedrive.com", "outlook.com"),
-        *("pastebin.com", "protonmail.com", "sharepoint.com", "slack.com", "telegram.org", "t.me", "twitter.com"),
-        *("wordpress.com", "x.com", "yahoo.com", "youtube.com", "zoom.us"),
-    )
-)
 _FORMS_OF_COMPANY = frozenset(["inc", "llc", "ltd", "corp", "corporation", "co", "company", "gmbh", "plc", "lp"])
 
 
@@ -128,12 +105,10 @@ def asset(kind: str, value: str) -> Asset:
 
 def _domain(text: str) -> str:
     name = observables.recognize(text, "domain").value
-    if lookalikes.registrable(name) is None:
+    if places.registrable(name) is None:
         raise ValueError(
             f"{shown(name)} is a public suffix, below which anybody registers: write your own name below it"
         )
-    if name in SHARED:
-        raise ValueError(f"{shown(name)} belongs to a service that many share: write a domain that is yours alone")
     return name
 
 
@@ -142,18 +117,12 @@ def _network(text: str) -> str:
     if found.kind not in ("ipv4-addr", "ipv6-addr"):
         raise ValueError(f"{shown(text)} is no address or network: write it like 192.0.2.0/24")
     network = ip_network(found.value)
-    if any(network.version == each.version and _overlap(network, each) for each in _NOBODYS):
-        raise ValueError(
-            f"{shown(found.value)} is private or reserved, others have it too: write your public addresses"
-        )
-    if network.prefixlen < WIDEST[network.version]:
-        widest = WIDEST[network.version]
+    if what := places.reserved(network):
+        raise ValueError(f"{shown(found.value)} is {what}, others have it too: write your public addresses")
+    widest = places.WIDEST[found.kind]
+    if network.prefixlen < widest:
         raise ValueError(f"{shown(found.value)} is wider than /{widest}: write the networks in it that are yours")
     return found.value
-
-
-def _overlap(one: IPv4Network | IPv6Network, other: IPv4Network | IPv6Network) -> bool:
-    return one.overlaps(other)
 
 
 def _vendor(text: str) -> str:
@@ -237,7 +206,7 @@ def asset_keys(owned: Asset) -> set[str]:
     if owned.kind == "network":
         return set()
     if owned.kind == "domain":
-        own = lookalikes.registrable(owned.value) or owned.value
+        own = places.registrable(owned.value) or owned.value
         found, rest = {f"@{owned.value}"} | lookalikes.member_keys(owned.value), owned.value
         while len(rest) > len(own):
             rest = rest.partition(".")[2]
@@ -261,13 +230,13 @@ def meets(observable: Observable, owned: Asset) -> str | None:
         on = {"url": "url", "email-addr": "mail"}.get(observable.kind)
         return on or ("same" if name == owned.value else "below")
     if owned.value.endswith(f".{name}") and observable.kind == "domain-name":
-        return "above" if lookalikes.registrable(name) else None
+        return "above" if places.registrable(name) else None
     return lookalikes.resembles(name, owned.value)
 
 
 def _meets_network(observable: Observable, place: Observable, owned: Asset) -> str | None:
     one, other = ip_network(place.value), ip_network(owned.value)
-    if one.version != other.version or not _overlap(one, other):
+    if not places.overlap(one, other):
         return None
     if observable.kind == "url":
         return "url"
@@ -290,7 +259,7 @@ def names(looked: Seen, owned: Asset) -> bool:
 def reaches(value: str) -> bool:
     """Is a network narrow enough to say something of one member?"""
     length = value.partition("/")[2]
-    return not length or int(length) >= WIDEST[6 if ":" in value else 4]
+    return not length or int(length) >= places.WIDEST["ipv6-addr" if ":" in value else "ipv4-addr"]
 
 
 def described(owned: Sequence[Asset]) -> Iterator[str]:

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from publicsuffixlist import PublicSuffixList
+from isac.policy import places
 
 #: Letters of a member's name without hyphens. Of shorter names everybody has one: they are not looked after.
 SHORTEST = 5
@@ -80,21 +80,10 @@ class Name(NamedTuple):
     suffix: str
 
 
-@functools.cache
-def _suffixes() -> PublicSuffixList:
-    return PublicSuffixList()  # read when it is first asked: 60 ms
-
-
-def registrable(domain: str) -> str | None:
-    """What somebody registered of a canonical domain; None for a public suffix itself (`oh.us`, `github.io`)."""
-    found: str | None = _suffixes().privatesuffix(domain)
-    return found
-
-
 @functools.lru_cache(8192)
 def parts(domain: str) -> Name | None:
     """A canonical domain, taken apart; None for a public suffix."""
-    own = registrable(domain)
+    own = places.registrable(domain)
     if own is None:
         return None
     label, _, suffix = own.partition(".")

@@ -4,15 +4,13 @@ Known are warninglists, what members registered as their own, and earlier decisi
 for whoever judges the object; the strictest decides.
 """
 
-import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from typing import Literal, NamedTuple
 
-from publicsuffixlist import PublicSuffixList
-
+from isac.policy import places
 from isac.policy.screen import Hold, Refusal
 from isac.policy.warninglists import PORTALS, SHARED, How, Listed, holds
 from isac.stix.objects import Object
@@ -172,48 +170,14 @@ def _on_lists(value: Observable, lists: Sequence[Listed]) -> str:
 
 # ------------------------------------------------------------------------------------------------- a value by itself
 
-#: networks shorter than this are too wide to publish; shorter than that they are no indicator at all
-_WIDE = {"ipv4-addr": (16, 8), "ipv6-addr": (32, 16)}
-_RESERVED = tuple(
-    (ip_network(network), what)
-    for network, what in (
-        ("0.0.0.0/8", "an address that no machine can have"),
-        ("10.0.0.0/8", "a private address"),
-        ("172.16.0.0/12", "a private address"),
-        ("192.168.0.0/16", "a private address"),
-        ("100.64.0.0/10", "an address inside a provider's network, shared by its customers (carrier-grade NAT)"),
-        ("127.0.0.0/8", "the address by which a machine calls itself"),
-        ("169.254.0.0/16", "a link-local address, which machines give themselves"),
-        ("192.0.0.0/24", "an address for protocols (RFC 6890)"),
-        ("192.88.99.0/24", "an address for protocols (RFC 7526)"),
-        ("198.18.0.0/15", "an address for measuring devices (RFC 2544)"),
-        ("224.0.0.0/4", "an address for groups of machines (multicast)"),
-        ("255.255.255.255/32", "the address of everybody (broadcast)"),
-        ("240.0.0.0/4", "an address that is given to nobody"),
-        ("::/128", "an address that no machine can have"),
-        ("::1/128", "the address by which a machine calls itself"),
-        ("fe80::/10", "a link-local address, which machines give themselves"),
-        ("fc00::/7", "a private address"),
-        ("fec0::/10", "a private address"),
-        ("ff00::/8", "an address for groups of machines (multicast)"),
-        ("2001::/23", "an address for protocols (RFC 2928)"),
-        ("2002::/16", "an IPv4 address in another form (6to4)"),
-        ("64:ff9b::/32", "an IPv4 address in another form (NAT64)"),
-        ("::/3", "an address that is given to nobody"),
-        ("4000::/2", "an address that is given to nobody"),
-        ("8000::/1", "an address that is given to nobody"),
-    )
-)
-# The few that have to be compared: a network costs 5 µs to read, and nearly all are as good as others.
-_PERHAPS = re.compile(
-    r"(?:0|10|100|127|169|172|192|198|2[2-5][0-9])\.|(?![23][0-9a-f]{3}:)[0-9a-f]*:|2001:(?::|[0-9a-f]{1,3}:)|2002:|.*/"
-)
+#: networks shorter than this are no indicator at all
+_ABSURD = {"ipv4-addr": 8, "ipv6-addr": 16}
 
 
 def _itself(value: Observable, alone: bool) -> Iterable[_Said]:
     """What a value is by itself, whoever sends it."""
     kind, text = value
-    if kind in _WIDE:
+    if kind in places.WIDEST:
         yield from _address(kind, text, alone)
     elif kind == "domain-name":
         yield from _domain(text)
@@ -221,7 +185,7 @@ def _itself(value: Observable, alone: bool) -> Iterable[_Said]:
         where = host(value)
         if where is None:
             yield "hold", "reserved", f"{text} leads to no host on the Internet.", False
-        elif where.kind in _WIDE:
+        elif where.kind in places.WIDEST:
             yield from _address(where.kind, where.value, alone)
         elif _PORTAL.search(where.value):
             yield "hold", "portal", f"{where.value}, the host of {text}, is a public authority's.", False
@@ -230,14 +194,14 @@ def _itself(value: Observable, alone: bool) -> Iterable[_Said]:
 
 
 def _address(kind: str, text: str, alone: bool) -> Iterable[_Said]:
-    if not _PERHAPS.match(text) or documentation(Observable(kind, text)):
+    if places.single(text) or documentation(Observable(kind, text)):
         return
     network = ip_network(text)
-    found = next((what for reserved, what in _RESERVED if _overlap(network, reserved)), None)
-    widest, absurd = _WIDE[kind]
-    if network.prefixlen < widest:
-        refused = alone and network.prefixlen < absurd
-        many = "a large part of the Internet" if network.prefixlen < absurd else f"{network.num_addresses:,} addresses"
+    found = places.reserved(network)
+    if network.prefixlen < places.WIDEST[kind]:
+        absurd = network.prefixlen < _ABSURD[kind]
+        refused = alone and absurd
+        many = "a large part of the Internet" if absurd else f"{network.num_addresses:,} addresses"
         yield (
             "refuse" if refused else "hold",
             "too wide",
@@ -246,10 +210,6 @@ def _address(kind: str, text: str, alone: bool) -> Iterable[_Said]:
         )
     elif found:
         yield "hold", "reserved", f"{text} is {found}. It means another machine in each network.", False
-
-
-def _overlap(one: IPv4Network | IPv6Network, other: IPv4Network | IPv6Network) -> bool:
-    return one.version == other.version and one.overlaps(other)
 
 
 #: of the nation, a State, a county, a town (RFC 1480)
@@ -264,10 +224,10 @@ _ONE_WORD = re.compile(r"domain-name:value\s*(?:=|==|IN\s*\()\s*'\.?([^.'\\]*)\.
 def _domain(text: str) -> Iterable[_Said]:
     if _PORTAL.search(text):
         yield "hold", "portal", f"{text} is a public authority's.", False
-    if _suffixes().publicsuffix(text) == text:
-        if _suffixes(only_icann=True).publicsuffix(text) == text:
+    match places.suffix(text):
+        case "registry":
             yield "hold", "public suffix", f"Below {text} everybody may register a name of his own.", False
-        else:
+        case "host":
             yield "hold", "shared host", f"Below {text} strangers have pages of their own.", False
 
 
@@ -283,15 +243,3 @@ def _single_labels(seen: Object, where: str) -> list[Finding]:
         for word in words
         if re.fullmatch(r"[\w-]*", word)
     ]
-
-
-@functools.cache
-def _suffixes(only_icann: bool = False) -> PublicSuffixList:
-    """The public suffix list, read when it is first needed (60 ms)."""
-    return PublicSuffixList(only_icann=only_icann)
-
-
-def registrable(domain: str) -> str | None:
-    """The part of a domain that somebody registered: `example.co.uk` of `www.example.co.uk`. None for a suffix."""
-    found = _suffixes().privatesuffix(domain)
-    return None if found is None else str(found)

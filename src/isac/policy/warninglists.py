@@ -44,6 +44,8 @@ class Reach(enum.Enum):
     NOTE = "note"
 
 
+#: lists of names below which strangers have their own host, page or short link: the rule is `shared host`
+SHARED = re.compile(r"isac-shared-hosts|dynamic-dns|lots-project|url-shortener|link-in-bio|public-ipfs-gateways")
 #: By the names of lists, the first that fits. What is not named here is HOST: held, but for URLs.
 _REACH = tuple(
     (re.compile(names), reach)
@@ -61,8 +63,7 @@ _REACH = tuple(
         (r"rfc\d+|multicast|ipv6-linklocal", Reach.NOTE),
         # Popular names. Of a million many have been broken into, and anybody may have a page or a host below them.
         (r"tranco.*|google-chrome-crux.*|cisco_top.*|cloudflare-top.*|alexa|majestic.*|moz-top.*", Reach.NAME),
-        # Names below which strangers have their own host, page or short link.
-        (r"isac-shared-hosts|dynamic-dns|lots-project|url-shortener|link-in-bio|public-ipfs-gateways", Reach.NAME),
+        (SHARED.pattern, Reach.NAME),
         (r"second-level-tlds|tlds", Reach.NAME),
         # Computers for rent: most servers of criminals stand there, each at its own address.
         (r"amazon-aws|microsoft-azure.*|google-gcp|oracle-oci|ovh-cluster|digitalocean.*|linode.*", Reach.NETWORK),
@@ -71,9 +72,6 @@ _REACH = tuple(
         (r"openai-gptbot|icloud-private-relay|tenable-.*|palo-alto-.*|umich-.*|check-host-net", Reach.NOTE),
     )
 )
-
-#: lists that say that a name is shared: the rule is `shared host`
-SHARED = re.compile(r"isac-shared-hosts|dynamic-dns|lots-project|url-shortener|link-in-bio|public-ipfs-gateways")
 
 
 def reach(name: str) -> Reach:

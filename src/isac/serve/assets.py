@@ -9,7 +9,8 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from isac import times
 from isac.errors import BadRequest, Unprocessable
-from isac.formats.found import decode, one_line
+from isac.formats.found import one_line
+from isac.formats.texts import decode
 from isac.policy import alerts as words
 from isac.policy import assets as policy
 from isac.policy.actors import Actor

@@ -11,8 +11,9 @@ from isac.errors import Conflict, Forbidden, Invalid, NotFound
 from isac.policy import assets, lookalikes
 from isac.policy.actors import Actor, administers
 from isac.policy.assets import Asset, Seen
+from isac.policy.warninglists import SHARED
 from isac.stix.observables import Observable
-from isac.store import audit
+from isac.store import audit, warninglists
 from isac.store.database import Connection
 from isac.store.facts import as_uuid, audience_of, fetch, numbers
 
@@ -107,8 +108,12 @@ async def register(
     """Register assets of one organization, all or none, and answer how many are new.
 
     Raises Conflict for a domain or network that overlaps with another organization's, unless one of the two has its
-    home above the other's, and Invalid beyond MOST. `trusted`: a steward says that they are its own.
+    home above the other's, and Invalid beyond MOST or for the host of everybody's pages. `trusted`: a steward says that
+    they are its own.
     """
+    shared = await _shared(conn, wanted)
+    if shared:
+        raise Invalid(f"{shared} belongs to a service that many share: write a domain that is yours alone.")
     # Of two who register the same at once the second sees the first's.
     await conn.execute("SELECT pg_advisory_xact_lock('assets'::regclass::bigint)")
     ((there,),) = await fetch(conn, "SELECT count(*) FROM assets WHERE organization = %s", (owner.pk,))
@@ -137,6 +142,15 @@ async def register(
         new = ", ".join(assets.described([Asset(kind, value) for _, kind, value in rows]))
         await audit.record(conn, by, "register assets", owner.code, new, at)
     return len(rows)
+
+
+async def _shared(conn: Connection, wanted: Sequence[Asset]) -> str | None:
+    """One of these domains on which strangers have their pages or mail, by the warninglists."""
+    domains = [assets.observable(each) for each in wanted if each.kind == "domain"]
+    for domain, lists in (await warninglists.listed(conn, domains)).items():
+        if any(each.how == "same" and SHARED.fullmatch(each.name) for each in lists):
+            return domain.value
+    return None
 
 
 async def _overlapping(conn: Connection, owner: Organization, wanted: Sequence[Asset]) -> str | None:

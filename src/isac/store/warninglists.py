@@ -14,6 +14,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import LiteralString
 
 from isac.formats.warninglists import Warninglist
+from isac.policy import places
 from isac.policy.warninglists import How, Listed
 from isac.stix.observables import Observable, host
 from isac.store.database import Connection
@@ -23,8 +24,6 @@ from isac.store.facts import fetch, numbers
 _PORTION = 50_000
 #: entries below one domain that are looked at: a thousand blogs below one name say no more than a few
 _BELOW = 100
-#: networks wider than this hold half of every list, and are held anyway
-_WIDEST = {"ipv4-addr": 16, "ipv6-addr": 32}
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,9 +232,10 @@ def _question(asked: Iterable[Observable]) -> dict[str, object]:
             while (cut := parent.rfind(",")) > top:
                 parent = parent[:cut]
                 parents.append((nth, parent))
-        elif kind in _WIDEST:
+        elif kind in places.WIDEST:
             networks.append((nth, value))
-            if "/" in value and int(value.rpartition("/")[2]) >= _WIDEST[kind]:
+            # wider ones hold half of every list, and are held anyway
+            if "/" in value and int(value.rpartition("/")[2]) >= places.WIDEST[kind]:
                 wide.append((nth, value))
         else:
             texts.append((nth, value))

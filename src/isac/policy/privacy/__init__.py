@@ -19,7 +19,8 @@ from functools import lru_cache
 from typing import Any
 
 from isac.policy.privacy import contacts, legible, records
-from isac.stix.observables import AT, DOT, Observable
+from isac.stix.fangs import AT, DOT
+from isac.stix.observables import Observable
 
 #: every kind of finding, in words for people
 KINDS = {

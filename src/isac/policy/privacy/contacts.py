@@ -8,7 +8,7 @@ import phonenumbers
 
 from isac.policy.privacy import names
 from isac.policy.privacy.records import candidates, in_url
-from isac.stix.observables import AT, DOT
+from isac.stix.fangs import AT, DOT
 
 # --- whose it is ------------------------------------------------------------------------------------
 

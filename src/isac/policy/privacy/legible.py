@@ -7,7 +7,7 @@ import html
 import re
 import unicodedata
 
-from isac.stix.observables import ZERO_WIDTH
+from isac.stix.fangs import ZERO_WIDTH
 
 _SAME = ZERO_WIDTH | dict.fromkeys(map(ord, "‐‑‒–—―−﹣－"), "-") | dict.fromkeys(map(ord, "’‘ʼ`´"), "'")
 _CELL_END = re.compile(r"</t[dh]>\s*<t[dh][^<>]{0,80}>", re.I)
