@@ -23,11 +23,13 @@ CREATE TABLE assets (
   network inet,
   added_at timestamptz NOT NULL,
   added_by text NOT NULL,
+  looked_at timestamptz,
   UNIQUE (organization, kind, value),
   CHECK (kind IN ('domain', 'network', 'vendor', 'product')),
   CHECK ((network IS NULL) = (kind <> 'network'))
 );
 CREATE INDEX assets_network ON assets USING gist (network inet_ops) WHERE network IS NOT NULL;
+CREATE INDEX assets_unlooked ON assets (added_at) WHERE looked_at IS NULL;
 
 CREATE TABLE asset_keys (
   key integer NOT NULL,
@@ -59,5 +61,6 @@ CREATE INDEX alerts_organization ON alerts (organization, pk);
 CREATE INDEX alerts_open ON alerts (organization, pk) WHERE acknowledged_at IS NULL;
 
 GRANT SELECT, INSERT, DELETE ON assets, asset_keys TO isac_app;
+GRANT UPDATE (looked_at) ON assets TO isac_app;
 GRANT SELECT, INSERT, UPDATE ON alerts TO isac_app;
 """

@@ -17,7 +17,7 @@ from procrastinate.jobs import Job, Status
 
 from isac import times
 from isac.errors import Surroundings
-from isac.ingest import feeds, later, sources
+from isac.ingest import feeds, later, owners, sources
 from isac.ingest.feeds import Feed
 from isac.ingest.sources import Around
 from isac.store import archive, database, log, polls, runs, submissions
@@ -141,6 +141,11 @@ def jobs(url: str, at: Work) -> procrastinate.App:
     @app.task(name="later", lock="later", queueing_lock="later")
     async def take_due(timestamp: int) -> None:
         await later.take_due(at.pool, times.now(), _ACTOR)
+
+    @app.periodic(cron=_MINUTELY)
+    @app.task(name="look_back", lock="look_back", queueing_lock="look_back")
+    async def look_back(timestamp: int) -> None:
+        await owners.look_back(at.pool, times.now())
 
     @app.periodic(cron=_NIGHTLY)
     @app.task(name="prune", queueing_lock="prune")

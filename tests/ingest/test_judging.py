@@ -98,6 +98,9 @@ def submission() -> list[bytes]:
     tools = [{"type": "tool", "id": f"tool--{uuid.uuid4()}", "name": f"n {n}", **head} for n in range(4500)]
     tools[7]["name"] = 7  # type: ignore[assignment]
     tools[9] |= {"object_marking_refs": [STATEMENT]}  # type: ignore[dict-item]
+    for n, more in ((20, {}), (21, {"object_marking_refs": [STATEMENT]})):
+        weak = {"type": "vulnerability", "id": f"vulnerability--{uuid.uuid4()}", "name": "CVE-2026-10000"}
+        tools[n] |= weak | more  # type: ignore[arg-type]
     tools[11] |= {"id": tools[10]["id"], "modified": "2026-01-02T00:00:00.000Z"}
     identity = {"type": "identity", "id": f"identity--{uuid.uuid4()}", "name": "a name", **head}
     return [*map(orjson.dumps, tools), b"{", b"", orjson.dumps(identity)]
@@ -105,7 +108,9 @@ def submission() -> list[bytes]:
 
 def judge(pieces: list[bytes]) -> Judge:
     known, now = judging.look_over(pieces, TLP.GREEN)[0], times.now()
-    return Judge(known, TLP.GREEN, now, times.nanoseconds(now), f"identity--{IDS[1]}", "us", free=False, sample=False)
+    identity = f"identity--{IDS[1]}"
+    nanoseconds = times.nanoseconds(now)
+    return Judge(known, TLP.GREEN, now, nanoseconds, identity, "us", free=False, sample=False, watched=True)
 
 
 def order(pieces: list[bytes]) -> Sequence[int]:
@@ -132,9 +137,11 @@ def test_beside_in_a_second_process_the_verdicts_are_the_same() -> None:
     assert [batch.count for batch in there] == [499, 1, 500, 875, 657, 500, 500, 500, 471]
     for part in ("arrivals", "again", "refusals", "holdings"):
         assert sorted(all_of(there, part), key=repr) == sorted(all_of(here, part), key=repr)
-    assert there[0].arrivals == here[0].arrivals[:497]
+    named = [{raw: each for batch in batches for raw, each in batch.named.items()} for batches in (here, there)]
+    assert (named[0], len(named[0])) == (named[1], 2)
+    assert there[0].arrivals == here[0].arrivals[:496]
     assert [len(batch.refusals) for batch in here] == [1, 0, 0, 2]
-    assert [len(batch.holdings) for batch in here] == [1, 0, 0, 0]
+    assert [len(batch.holdings) for batch in here] == [2, 0, 0, 0]
     assert orjson.loads(here[0].arrivals[0].raw)["type"] == "identity"
     assert multiprocessing.active_children() == []
 

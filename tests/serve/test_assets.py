@@ -1,5 +1,6 @@
 """Assets and alerts over real HTTP: who registers what, and that an alert is its member's alone."""
 
+import json
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,7 +10,7 @@ import psycopg
 import pytest
 import uvloop
 from tests.conftest import PEOPLE, Person
-from tests.serve.api_world import World, is_problem
+from tests.serve.api_world import World, bundle, indicator, is_problem
 
 from isac import times
 from isac.policy.actors import Role
@@ -19,6 +20,8 @@ from isac.stix.observables import recognize
 from isac.store import alerts, assets, database, members
 from isac.store.alerts import Cause
 
+TAXII = "application/taxii+json;version=2.1"
+GREEN = "marking-definition--bab4a63c-aed9-4cf5-a766-dfca5abac2bb"
 ASSETS, ALERTS = "/api/v1/assets", "/api/v1/alerts"
 #: who may manage Elm County's assets, and who may read its alerts, of all who have a key
 MANAGERS = {"franklin_admin", "ohio_admin", "isac_steward"}
@@ -54,12 +57,13 @@ def domain() -> str:
 def names(world: World, value: str, audience: str | None, tlp: TLP = TLP.GREEN, stix_id: str = "") -> int:
     """Let an object name a value, as the road does: how many alerts are new."""
     cause_id = stix_id or f"indicator--{uuid.uuid4()}"
+    ((oak,),) = world.fetch("SELECT identity FROM organizations WHERE name = 'Oak County Clerk'")
 
     async def write() -> int:
         async with database.pool(world.url, size=1) as pool, pool.connection() as conn, conn.transaction():
             matches = await assets.matching(conn, [Seen(), Seen((recognize(value),))])
-            own = (await members.shelf(conn, audience)).own if audience else None
-            cause = Cause(cause_id, "indicator", tlp, own, "Example source")
+            own = [(await members.shelf(conn, audience)).own.pk] if audience else []
+            cause = Cause(cause_id, "indicator", tlp, oak, own)
             return await alerts.write(conn, matches, {1: cause}, times.now())
 
     return uvloop.run(write())
@@ -183,15 +187,46 @@ def test_what_was_released_where_it_reads_is_told_with_its_id_source_and_audienc
     assert names(world, f"http://vote.{elm}/a", "us-oh", stix_id=stix_id) == 1
 
     alert = told(world)[0]
-    assert alert["object"] == {"id": stix_id, "type": "indicator", "audience": "us-oh", "source": "Example source"}
+    assert alert["object"] == {"id": stix_id, "type": "indicator", "audience": "us-oh", "source": "Oak County Clerk"}
     assert (alert["asset"], alert["how"], alert["kind"]) == ({"kind": "domain", "value": elm}, "url", "url")
     assert alert["value"] == f"http://vote.{elm}/a"
     assert alert["what_happened"] == (
         f"http://vote.{elm}/a is the address of a page on your domain {elm}. It is named by an indicator of "
-        f"Example source that was released to us-oh: {stix_id}."
+        f"Oak County Clerk that was released to us-oh: {stix_id}."
     )
     assert all(alert[text] for text in ("what_it_may_mean", "what_to_do_first"))
     assert world.ask("franklin_admin").get(f"{ALERTS}/{alert['id']}").json() == alert
+
+
+def test_what_is_posted_is_told_at_once_to_its_owner_alone(world: World, elm: str) -> None:
+    """Over the API and over TAXII; what is held as well, without its id."""
+    other, vendor = other_admin(world, "oak"), f"Lantern {uuid.uuid4().hex}"
+    assert other.post(ASSETS, json=[{"kind": "domain", "value": domain()}]).status_code == 200
+    before = other.get(ALERTS).json()["alerts"]
+    world.ask("franklin_admin").post(ASSETS, json=[{"kind": "vendor", "value": vendor}])
+    released, held = (indicator(f"{name}.{elm}", object_marking_refs=[GREEN]) for name in ("released", "held"))
+    held["object_marking_refs"] = [f"marking-definition--{uuid.uuid4()}"]
+    weak = {
+        **indicator(f"CVE-2026-10000 {vendor} Reader"),
+        "type": "vulnerability",
+        "id": f"vulnerability--{uuid.uuid4()}",
+    }
+    for odd in ("pattern", "pattern_type", "valid_from"):
+        del weak[odd]
+
+    assert world.post(bundle(released, held), "isac_steward", audience="us", sample="true").status_code == 202
+    assert {(each["value"], each.get("object", {}).get("id")) for each in told(world)[:2]} == {
+        (f"released.{elm}", released["id"]),
+        (f"held.{elm}", None),
+    }
+    posted = world.ask("ohio_analyst").post(
+        "/elections/collections/us-oh/objects/",
+        content=json.dumps({"objects": [weak]}),
+        headers={"Content-Type": TAXII, "Accept": TAXII},
+    )
+    assert posted.json()["success_count"] == 1, posted.text
+    assert (told(world)[0]["value"], told(world)[0]["object"]["audience"]) == ("CVE-2026-10000", "us-oh")
+    assert other.get(ALERTS).json()["alerts"] == before
 
 
 @pytest.mark.parametrize("audience", [None, "us-oh-39902", "us-il", "org-of-oak"])
@@ -207,7 +242,7 @@ def test_of_what_it_may_not_read_it_learns_the_value_alone_and_of_strict_ones_no
     assert alert["asset"]["value"] == elm
     assert "object" not in alert
     assert alert.get("value") == (f"clerk@{elm}" if tlp <= TLP.AMBER else None)
-    hidden = [stix_id, "Example source", "Oak", "us-il", "us-oh-39902", *([f"clerk@{elm}"] if tlp > TLP.AMBER else [])]
+    hidden = [stix_id, "Oak", "us-il", "us-oh-39902", *([f"clerk@{elm}"] if tlp > TLP.AMBER else [])]
     assert not any(word in answer.text for word in hidden)
 
 

@@ -18,12 +18,14 @@ from typing import Any
 import orjson
 
 from isac import times
+from isac.ingest import owners
 from isac.ingest.judging import Batch, Judge, Second, holding, judged, line, look_over, second_process
 from isac.policy.actors import Actor, Audience, Role
 from isac.policy.admit import ERASED, Admission, Arrival, Move, Poster, was_erased
 from isac.policy.screen import Survey, default_tlp
 from isac.stix.markings import TLP
-from isac.store import audit, erasure, facts, log, members, submissions
+from isac.store import assets, audit, erasure, facts, log, members, submissions
+from isac.store.alerts import Cause
 from isac.store.database import Connection, Pool
 from isac.store.submissions import LINES, Counts, Holding
 
@@ -156,6 +158,7 @@ async def prepared(
         submission.audience.code,
         free=free,
         sample=submission.sample,
+        watched=await assets.any_registered(conn),
     )
     return judge, companions, others
 
@@ -210,7 +213,8 @@ async def _write(
         found = verdicts(batch, weighed.admissions, now)
         if found.holdings:
             await submissions.hold(conn, pk, audience.pk, found.holdings, now)
-        taken = await log.put(conn, weighed, audience, poster, by, pk)
+        named = _naming(batch, found) if batch.named else {}
+        taken = await owners.put(conn, weighed, named, audience, poster, by, pk)
         await submissions.count(conn, pk, found.counts)
         told = found.entered if len(outcome.successes) <= LINES else []
         unversioned = {arrival.stix_id for arrival, _ in told if arrival.version is None}
@@ -218,6 +222,13 @@ async def _write(
     progress(batch.count)
     outcome.taken.update(lost.code for lost in taken)
     add(outcome, batch, found, now, shown)
+
+
+def _naming(batch: Batch, found: "Verdicts") -> dict[bytes, Cause]:
+    """What owners of assets may have to be told of, of a batch: what was not seen before, and what is held."""
+    raws = [arrival.raw for arrival, verdict in found.entered if verdict.move not in owners.QUIET]
+    raws += [held.raw for held in found.holdings]
+    return {raw: batch.named[raw] for raw in raws if raw in batch.named}
 
 
 async def without_erased(conn: Connection, batch: Batch, now: datetime) -> Batch:

@@ -24,11 +24,13 @@ import orjson
 
 from isac import times
 from isac.errors import Classified, Invalid, Surroundings
+from isac.ingest.owners import cause
 from isac.policy.admit import Arrival
 from isac.policy.screen import COMPANIONS, Refusal, Survey, screen, survey, tlp_of, trace
 from isac.stix.markings import MARKINGS, TLP
 from isac.stix.objects import Object, accept
 from isac.store import log
+from isac.store.alerts import Cause
 from isac.store.submissions import Holding
 
 #: seconds that judging takes before others have their turn; beyond the second it goes on in a thread
@@ -56,6 +58,8 @@ class Batch:
     count: int = 0
     #: one of the refused is classified
     classified: bool = False
+    #: where anybody registered assets: what may name one, by its bytes, of arrivals and of what is held
+    named: dict[bytes, Cause] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -66,8 +70,8 @@ class Chunk:
     #: by id, the bytes of its versions, each in the batch of its place
     versions: dict[str, list[bytes]] = field(default_factory=dict)
 
-    def add(self, arrival: Arrival) -> None:
-        """Into the first batch after that of the version before; the same bytes are only counted."""
+    def add(self, arrival: Arrival) -> Batch:
+        """Into the first batch after that of the version before; the same bytes are only counted. Answers which."""
         versions = self.versions.setdefault(arrival.stix_id, [])
         if arrival.raw in versions:
             batch = self.batches[versions.index(arrival.raw)]
@@ -79,6 +83,7 @@ class Chunk:
             batch = self.batches[len(versions) - 1]
             batch.arrivals.append(arrival)
         batch.count += 1
+        return batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,8 @@ class Judge:
     audience: str
     free: bool
     sample: bool
+    #: somebody registered assets
+    watched: bool
 
     def judge(self, piece: bytes, chunk: Chunk, seen: Object | None = None) -> None:
         """Add the piece to the chunk; `seen` is what it was accepted as, if that has been done."""
@@ -109,7 +116,8 @@ class Judge:
         if verdict is None:
             # In the sandbox an id belongs to its collection, whatever creator the object names: the four are strangers.
             creator = f"{self.identity} {self.audience}" if self.free else seen.created_by
-            chunk.add(arrival(seen, creator or self.identity, tlp_of(seen, self.known, self.default)))
+            tlp = tlp_of(seen, self.known, self.default)
+            self._note(chunk.add(arrival(seen, creator or self.identity, tlp)), seen)
             return
         first = chunk.batches[0]
         first.count += 1
@@ -122,6 +130,12 @@ class Judge:
                 # What its company says of it is known now alone.
                 held = replace(held, until=times.not_before(verdict.until), tlp=tlp_of(seen, self.known, self.default))
             first.holdings.append(held)
+            self._note(first, seen)
+
+    def _note(self, batch: Batch, seen: Object) -> None:
+        named = cause(seen, tlp_of(seen, self.known, self.default)) if self.watched else None
+        if named:
+            batch.named[seen.raw] = named
 
     def _refuse(self, batch: Batch, piece: bytes, reason: str) -> None:
         batch.count += 1
@@ -231,7 +245,16 @@ def _chunks(
 # ---------------------------------------------------------------------------------------------------- a second process
 
 #: a batch on its way between processes: the arrivals' columns but for their bytes, the places of those in the chunk
-_Packed: TypeAlias = tuple[list[tuple[Any, ...]], list[int], list[str], list[Holding], list[dict[str, str]], int, bool]
+_Packed: TypeAlias = tuple[
+    list[tuple[Any, ...]],
+    list[int],
+    list[str],
+    list[Holding],
+    list[dict[str, str]],
+    int,
+    bool,
+    list[tuple[int, Cause]],
+]
 
 
 class Second:
@@ -317,7 +340,8 @@ def _accepted_until(pipe: Connection, pieces: Sequence[bytes]) -> dict[int, Obje
 def _packed(batch: Batch, place: dict[int, int]) -> _Packed:
     *columns, raws = zip(*batch.arrivals, strict=True) if batch.arrivals else [()]
     places = [place[id(raw)] for raw in raws]
-    return columns, places, batch.again, batch.holdings, batch.refusals, batch.count, batch.classified
+    named = [(place[id(raw)], each) for raw, each in batch.named.items()]
+    return columns, places, batch.again, batch.holdings, batch.refusals, batch.count, batch.classified, named
 
 
 async def _unpacked(pieces: Sequence[bytes], sent: asyncio.Future[list[_Packed] | Exception]) -> list[Batch]:
@@ -335,8 +359,9 @@ async def _unpacked(pieces: Sequence[bytes], sent: asyncio.Future[list[_Packed] 
             refusals,
             count,
             classified,
+            {pieces[place]: each for place, each in named},
         )
-        for columns, places, again, holdings, refusals, count, classified in batches
+        for columns, places, again, holdings, refusals, count, classified, named in batches
     ]
 
 

@@ -7,11 +7,12 @@ import logging
 from datetime import datetime
 
 from isac.errors import Invalid, NotFound
+from isac.ingest import owners
 from isac.ingest.intake import handed_by, poster_of
 from isac.ingest.judging import arrival, line
 from isac.policy.admit import Admission, Move, Poster
 from isac.stix.objects import accept
-from isac.store import audit, facts, log, members, submissions
+from isac.store import assets, audit, facts, log, members, submissions
 from isac.store.database import Connection, Pool
 from isac.store.submissions import Counts, Taker, Waiting
 
@@ -83,7 +84,11 @@ async def _take_for(
             version, producer = seen.version, seen.created_by or poster.actor.identity
             weighed = await log.weigh(conn, [arrival(seen, producer, found.tlp)], audience, poster)
             (verdict,) = weighed.admissions
-            await log.put(conn, weighed, audience, poster, facts.By(poster.actor.key_id, at), taker.submission)
+            watched = verdict.move not in owners.QUIET and await assets.any_registered(conn)
+            cause = owners.cause(seen, found.tlp) if watched else None
+            named = {seen.raw: cause} if cause else {}
+            by = facts.By(poster.actor.key_id, at)
+            await owners.put(conn, weighed, named, audience, poster, by, taker.submission)
     if verdict.rule:
         await submissions.hold_on(conn, pk, taker.submission, verdict.rule, verdict.reason)
         return verdict

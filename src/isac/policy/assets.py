@@ -51,6 +51,10 @@ class Seen:
     description: str = ""
 
 
+#: of an object in which nothing can name an asset
+NOTHING = Seen()
+
+
 # --------------------------------------------------------------------------------------------------------- registering
 
 
@@ -254,6 +258,12 @@ def names(looked: Seen, owned: Asset) -> bool:
     if owned.kind == "vendor" and " " not in owned.value:
         return name[:1] == [owned.value]
     return any(f" {owned.value} " in f" {' '.join(text)} " for text in (name, description))
+
+
+def weakness(looked: Seen) -> Observable:
+    """A vulnerability by its number, which is no secret as its words may be; without one by no value."""
+    number = _CVE.search(looked.name)
+    return next(iter(looked.observables), Observable("cve", number[0].upper()) if number else Observable("cve", ""))
 
 
 def reaches(value: str) -> bool:

@@ -8,14 +8,14 @@ from typing import Any, LiteralString
 
 from isac.errors import NotFound
 from isac.policy import alerts as policy
-from isac.policy.actors import Audience
 from isac.policy.alerts import Alert
+from isac.policy.assets import NOTHING, Seen
 from isac.stix.markings import TLP
 from isac.stix.observables import Observable
 from isac.store import audit
 from isac.store.assets import Match, Organization
 from isac.store.database import Connection
-from isac.store.facts import as_uuid, fetch
+from isac.store.facts import as_uuid, fetch, numbers
 
 _LAST = 2**63 - 1
 
@@ -27,10 +27,23 @@ class Cause:
     stix_id: str
     type: str
     tlp: TLP
-    #: to which it was released; None: it is held
-    audience: Audience | None
-    #: who it is of, as everybody may know who reads the object; "" where it does not say so
-    source: str = ""
+    #: STIX id of its creator, which everybody may know who reads the object; None where it names none
+    creator: str | None = None
+    #: database keys of the audiences that it is for; none: it is held
+    audiences: Sequence[int] = ()
+    #: what is looked at of it
+    seen: Seen = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An object that is there already."""
+
+    raw: bytes
+    #: None: its own marking alone says so
+    tlp: TLP | None
+    #: database keys of the audiences that it is live for; none: it is held
+    audiences: Sequence[int]
 
 
 async def write(conn: Connection, matches: Sequence[Match], causes: Mapping[int, Cause], at: datetime) -> int:
@@ -49,13 +62,13 @@ async def write(conn: Connection, matches: Sequence[Match], causes: Mapping[int,
             match.asset.value,
             match.how,
             value.kind,
-            value.value,
+            value.value or None,
             digest(value),
             cause.stix_id,
             cause.type,
             policy.shows_value(cause.tlp),
-            cause.audience.pk if cause.audience else None,
-            cause.source,
+            numbers(cause.audiences),
+            cause.creator,
         )
     if not rows:
         return 0
@@ -73,24 +86,49 @@ def digest(observable: Observable) -> bytes:
 _WRITE: LiteralString = """
 INSERT INTO alerts (id, at, organization, about_kind, about, how, kind, value, digest, stix_id, type, audience, source)
 SELECT gen_random_uuid(), %s, c.organization, c.about_kind, c.about, c.how, c.kind,
-       CASE WHEN c.shows OR readable.yes THEN c.value END, c.digest, c.stix_id, c.type,
-       CASE WHEN readable.yes THEN c.audience END, CASE WHEN readable.yes THEN c.source ELSE '' END
+       CASE WHEN c.shows OR readable.pk IS NOT NULL THEN c.value END, c.digest, c.stix_id, c.type,
+       readable.pk, CASE WHEN readable.pk IS NOT NULL THEN coalesce(creator.name, '') ELSE '' END
   FROM unnest(%s::int[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::text[],
-              %s::text[], %s::bool[], %s::int[], %s::text[])
-       WITH ORDINALITY AS c (organization, about_kind, about, how, kind, value, digest, stix_id, type, shows, audience,
-                             source, nth)
+              %s::text[], %s::bool[], %s::text[], %s::text[])
+       WITH ORDINALITY AS c (organization, about_kind, about, how, kind, value, digest, stix_id, type, shows, audiences,
+                             creator, nth)
   JOIN organizations o ON o.pk = c.organization
   LEFT JOIN audiences home ON home.pk = coalesce(o.jurisdiction, (SELECT pk FROM audiences WHERE kind = 'public'))
- CROSS JOIN LATERAL (
-       SELECT coalesce(c.audience = o.audience OR c.audience = ANY (home.above || home.pk)
-                       OR EXISTS (SELECT FROM group_members m
-                                   WHERE m.organization = o.pk AND m.audience = c.audience), false) AS yes) AS readable
+  LEFT JOIN organizations creator ON creator.identity = c.creator
+  LEFT JOIN LATERAL (
+       SELECT each.pk FROM unnest(c.audiences::int[]) WITH ORDINALITY AS each (pk, nth)
+        WHERE each.pk = o.audience OR each.pk = ANY (home.above || home.pk)
+              OR EXISTS (SELECT FROM group_members m WHERE m.organization = o.pk AND m.audience = each.pk)
+        ORDER BY each.nth LIMIT 1) AS readable ON true
  ORDER BY c.nth
 ON CONFLICT (organization, about_kind, about, digest, stix_id) DO UPDATE
    SET audience = excluded.audience, source = excluded.source, value = excluded.value
  WHERE alerts.audience IS NULL AND excluded.audience IS NOT NULL
 RETURNING xmax = 0
 """
+
+
+async def standing(conn: Connection, after: int, limit: int) -> tuple[list[Standing], int | None]:
+    """What is in a default view, of so many versions after that database key; and the key to go on from."""
+    rows = await fetch(
+        conn,
+        """SELECT v.pk, v.raw, v.tlp, live.audiences
+             FROM (SELECT pk, object, raw, tlp FROM versions WHERE pk > %s ORDER BY pk LIMIT %s) v
+             LEFT JOIN LATERAL (
+                  SELECT array_agg(l.audience) AS audiences FROM log l
+                   WHERE l.object = v.object AND l.version = v.pk AND l.ended_seq IS NULL) live ON true
+            ORDER BY v.pk""",
+        (after, limit),
+    )
+    return [Standing(raw, TLP(tlp), pks) for _, raw, tlp, pks in rows if pks], rows[-1][0] if rows else None
+
+
+async def held(conn: Connection, after: int, limit: int) -> tuple[list[Standing], int | None]:
+    """The same of what is held."""
+    rows = await fetch(conn, "SELECT pk, raw, tlp FROM held WHERE pk > %s ORDER BY pk LIMIT %s", (after, limit))
+    found = [Standing(raw, None if tlp is None else TLP(tlp), ()) for _, raw, tlp in rows]
+    return found, rows[-1][0] if rows else None
+
 
 # Whose they are is the first thing that each of them asks.
 _ALERT: LiteralString = """

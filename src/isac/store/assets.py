@@ -4,7 +4,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
 from isac.errors import Conflict, Forbidden, Invalid, NotFound
@@ -16,6 +16,9 @@ from isac.stix.observables import Observable
 from isac.store import audit, warninglists
 from isac.store.database import Connection
 from isac.store.facts import as_uuid, audience_of, fetch, numbers
+
+#: clocks of several machines may differ, and a registration takes its time
+_SKEW = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +230,30 @@ async def listed(
 # ------------------------------------------------------------------------------------------------------------ matching
 
 
+async def any_registered(conn: Connection) -> bool:
+    """Has anybody registered something?"""
+    return bool(await fetch(conn, "SELECT FROM assets LIMIT 1"))
+
+
+async def unlooked(conn: Connection) -> list[int]:
+    """Database keys of assets that what was there has not been looked through for.
+
+    Those wait for which a submission is still under way that may not know of them.
+    """
+    rows = await fetch(
+        conn,
+        """SELECT pk FROM assets WHERE looked_at IS NULL AND added_at < coalesce(
+             (SELECT min(received_at) FROM submissions WHERE completed_at IS NULL) - %s, 'infinity')""",
+        (_SKEW,),
+    )
+    return [pk for (pk,) in rows]
+
+
+async def looked(conn: Connection, pks: Sequence[int], at: datetime) -> None:
+    """Note that all that was there was looked through for these assets."""
+    await conn.execute("UPDATE assets SET looked_at = %s WHERE pk = ANY(%s::bigint[])", (at, numbers(pks)))
+
+
 async def matching(conn: Connection, looked: Sequence[Seen]) -> list[Match]:
     """Which assets these objects name; call it in batches. Each match of a value and an asset once an object.
 
@@ -302,8 +329,7 @@ def _matches(
             if isinstance(owner, int):
                 each = looked[owner]
                 if owned.kind in ("vendor", "product") and assets.names(each, owned):
-                    named = next(iter(each.observables), Observable("vulnerability", each.name[:200]))
-                    yield Match(owner, named, organization, owned, "named")
+                    yield Match(owner, assets.weakness(each), organization, owned, "named")
                 continue
             for place, observable in at_place.get(Observable(*owner), ()):
                 how = assets.meets(observable, owned)

@@ -51,6 +51,19 @@ class Weighed:
     #: (arrival, object, producer, verdict)
     judged: list[tuple[Arrival, Change, int, Admission]]
 
+    def audiences(self, given: Audience) -> dict[bytes, list[int]]:
+        """After `put`, of the bytes of each arrival that goes out: the keys of the audiences that its object is for.
+
+        `given` is what it was put to.
+        """
+        return {
+            arrival.raw: [given.pk]
+            if change.first
+            else [grant.audience.pk for grant in change.facts.grants if grant.producer == producer]
+            for arrival, change, producer, verdict in self.judged
+            if verdict.move in _GOING_OUT
+        }
+
 
 async def weigh(conn: Connection, arrivals: Sequence[Arrival], audience: Audience, poster: Poster) -> Weighed:
     """Lock the arrivals' ids and judge each for the audience: release, newer or late, known, to be held or refused.
@@ -114,6 +127,8 @@ async def put(
     return await _settle(conn, [change for _, change, _, _ in moving], by)
 
 
+#: verdicts by which something may be seen that was not before
+_GOING_OUT = (Move.RELEASE, Move.UPDATE, Move.GRANT, Move.RETURN)
 #: verdicts that change no facts
 _STILL = (Move.REPEAT, Move.HOLD, Move.REFUSE)
 

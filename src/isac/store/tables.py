@@ -536,6 +536,8 @@ assets = Table(
     Column("network", INET),
     _must("added_at", _WHEN),
     _must("added_by", Text),
+    # when all that was there before was looked through for it
+    Column("looked_at", _WHEN),
     UniqueConstraint("organization", "kind", "value"),
     CheckConstraint("kind IN ('domain', 'network', 'vendor', 'product')"),
     CheckConstraint("(network IS NULL) = (kind <> 'network')"),
@@ -546,6 +548,7 @@ assets = Table(
         postgresql_ops={"network": "inet_ops"},
         postgresql_where=text("network IS NOT NULL"),
     ),
+    Index("assets_unlooked", "added_at", postgresql_where=text("looked_at IS NULL")),
 )
 
 asset_keys = Table(
