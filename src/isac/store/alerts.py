@@ -115,8 +115,10 @@ async def standing(conn: Connection, after: int, limit: int) -> tuple[list[Stand
         """SELECT v.pk, v.raw, v.tlp, live.audiences
              FROM (SELECT pk, object, raw, tlp FROM versions WHERE pk > %s ORDER BY pk LIMIT %s) v
              LEFT JOIN LATERAL (
-                  SELECT array_agg(l.audience) AS audiences FROM log l
-                   WHERE l.object = v.object AND l.version = v.pk AND l.ended_seq IS NULL) live ON true
+                  -- OFFSET 0: by the object's few rows, never by all live ones
+                  SELECT array_agg(audience) AS audiences
+                    FROM (SELECT audience, version, ended_seq FROM log WHERE object = v.object OFFSET 0) l
+                   WHERE version = v.pk AND ended_seq IS NULL) live ON true
             ORDER BY v.pk""",
         (after, limit),
     )
