@@ -300,10 +300,27 @@ def test_what_stands_in_a_report_is_shown_and_nothing_stored(isac: Terminal) -> 
         "      because it stands among references, contacts or in a signature",
         "      in: - https://vendor.example/[b]",
     ]
+    assert done.stderr.startswith("Warninglists are not asked: The database does not answer")
     assert values.stdout == "http://bad.example/a\n"
     assert (unread.returncode, unread.stdout) == (1, "")
     assert "not read: bundle.json: is no text for people" in unread.stderr
     assert "not read: absent: cannot be read" in unread.stderr
+
+
+def test_what_to_look_at_first_and_personal_data_are_told(isac: Terminal) -> None:
+    text = "C2 hxxp://bad[.]example/a\n8.8.8[.]8\ngithub[.]io\nHer SSN is 987-65-4323.\n"
+    isac.file("mail.txt", text)
+    done = isac("extract", "mail.txt")
+    values = isac("extract", "mail.txt", "--values")
+
+    assert "      look first: 8.8.8.8 stands on the warninglist «Public resolvers and time servers»." in done.stdout
+    assert "      look first: Below github.io strangers have pages of their own." in done.stdout
+    assert done.stdout.count("look first") == 2
+    assert done.stdout.splitlines()[-1] == "  a Social Security number  (9**-**-**23)"
+    assert values.stdout.split() == ["http://bad.example/a", "8.8.8.8", "github.io"]
+    assert values.stderr.startswith("mail.txt seems to hold personal data")
+    assert "4323" not in done.stdout + values.stderr
+    assert (done.returncode, values.returncode) == (0, 0)
 
 
 def packed(*members: tuple[str, bytes]) -> bytes:

@@ -183,6 +183,24 @@ def test_indicators_in_texts_are_found_and_nothing_is_stored(world: World, conte
     assert world.rows() == before
 
 
+def test_what_to_look_at_first_and_personal_data_are_told(world: World) -> None:
+    text = b"C2 hxxp://host-1[.]example/gate\n8.8.8[.]8\nits clerk jane.doe@mail.example, SSN 987-65-4323\n"
+    answer = world.ask("franklin_submitter").post(EXTRACT, content=text)
+    plain, listed = answer.json()["found"]
+
+    assert "remarks" not in plain
+    assert [(each["verdict"], each["rule"]) for each in listed["remarks"]] == [("hold", "warninglist")]
+    assert {"kind": "ssn", "shown": "9**-**-**23"} in answer.json()["personal_data"]
+    assert {each["kind"] for each in answer.json()["personal_data"]} == {"ssn", "private-email"}
+
+
+def test_a_mail_address_that_is_an_indicator_is_no_private_one(world: World) -> None:
+    text = b"The phishing came from jane.doe@mail[.]example\n"
+    told = world.ask("franklin_submitter").post(EXTRACT, content=text).json()
+
+    assert ([each["value"] for each in told["found"]], told["personal_data"]) == (["jane.doe@mail.example"], [])
+
+
 def test_a_text_may_be_the_file_of_a_form(world: World) -> None:
     files = {"file": ("a.txt", b"hxxp://host-1[.]example/gate")}
     assert len(world.ask("franklin_submitter").post(EXTRACT, files=files).json()["found"]) == 1

@@ -26,7 +26,7 @@ from isac.cli.submit import submit
 from isac.cli.terminal import bar, database_url, err, out, prepare, tell, with_database
 from isac.cli.warninglists import warninglists_app
 from isac.config import environment, settings
-from isac.errors import Invalid, IsacError
+from isac.errors import Invalid, IsacError, Surroundings
 from isac.ingest import files
 from isac.ingest.report import Report
 from isac.policy.actors import Actor
@@ -36,6 +36,8 @@ from isac.store.database import Pool
 
 if TYPE_CHECKING:
     from isac.ingest.feeds import Feed
+    from isac.policy.values import Finding
+    from isac.stix.observables import Observable
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 triage_app = typer.Typer(no_args_is_help=True, help="Objects that wait for an analyst.")
@@ -280,25 +282,49 @@ def extract(
 ) -> None:
     """Show the indicators in what people wrote, and what was left out and why. Nothing is stored.
 
+    Which of them should be looked at first, and what personal data the text seems to hold, is told as well.
+
     Example: isac extract advisory.eml; isac extract advisory.eml --values > advisory.txt
     """
     from isac.formats import documents, prose
+    from isac.ingest import extracting
 
     unread: list[str] = []
+    read: dict[str, extracting.Extract] = {}
     for payload in _payloads(paths, None, unread):
         if payload.pieces is not None or payload.events or files.is_machine_readable(payload.data):
             unread.append(f"{payload.name}: is no text for people; `isac ingest` takes it in.")
             continue
         try:
-            mentions = prose.read(payload.data[: documents.MAX_BYTES + 1])
+            read[payload.name] = extracting.read(payload.data[: documents.MAX_BYTES + 1])
         except Invalid as error:
             unread.append(f"{payload.name}: {error.detail}")
-            continue
-        for line in prose.values(mentions) if values else prose.preview(payload.name, mentions):
+    said = {} if values else _remarks([value for each in read.values() for value in each.taken])
+    for name, extract in read.items():
+        for line in prose.values(extract.mentions) if values else extracting.lines(extract, said, name):
             out.print(line)
+        if values and extract.personal:
+            err.print(f"{name} seems to hold personal data: see isac extract without --values.")
     for line in unread:
         err.print(f"not read: {line}")
     raise typer.Exit(1 if unread else 0)
+
+
+def _remarks(taken: "Sequence[Observable]") -> "dict[Observable, list[Finding]]":
+    """With what warninglists say, where there is a database to ask."""
+    from isac.ingest import extracting
+
+    async def work(pool: Pool) -> "dict[Observable, list[Finding]]":
+        async with pool.connection() as conn:
+            return await extracting.remarks(conn, taken)
+
+    wanted = settings()
+    if taken and (wanted.database_url or (wanted.home / "postgres").is_dir()):
+        try:
+            return with_database(work)
+        except Surroundings as error:
+            err.print(f"Warninglists are not asked: {error.detail}")
+    return uvloop.run(extracting.remarks(None, taken))
 
 
 @triage_app.command("list")

@@ -8,9 +8,10 @@ by chance. What could be clicked is taken only from a text that defangs nothing,
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from types import MappingProxyType
 
 from isac.errors import Invalid
 from isac.formats import documents
@@ -140,8 +141,10 @@ def values(mentions: Sequence[Mention]) -> Iterator[str]:
     return (each.observable.value for each in mentions if each.observable and not each.reason)
 
 
-def preview(name: str, mentions: Sequence[Mention]) -> Iterator[str]:
-    """Lines for whoever decides: what is taken, and what is left out with the reason."""
+def preview(
+    name: str, mentions: Sequence[Mention], notes: Mapping[Observable, Sequence[str]] = MappingProxyType({})
+) -> Iterator[str]:
+    """Lines for whoever decides: what is taken, with notes on it, and what is left out with the reason."""
     found, left_out = [each for each in mentions if not each.reason], [each for each in mentions if each.reason]
     yield f"{name}: {len(found)} found, {len(left_out)} left out; nothing is stored."
     for title, listed in (("found", found), ("left out", left_out)):
@@ -154,6 +157,8 @@ def preview(name: str, mentions: Sequence[Mention]) -> Iterator[str]:
             yield f"  {what}  ({place}{times}, written {each.written})"
             if each.reason:
                 yield f"      because {each.reason}"
+            elif each.observable:
+                yield from (f"      look first: {note}" for note in notes.get(each.observable, ()))
             if each.context != each.written:
                 yield f"      in: {each.context}"
 

@@ -16,16 +16,18 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from isac import times
 from isac.errors import BadRequest, Busy, Forbidden, Invalid, Unprocessable
-from isac.formats import prose
 from isac.formats.found import Problems
 from isac.formats.prose import Mention
-from isac.ingest import files
+from isac.ingest import extracting, files
+from isac.ingest.extracting import Extract
 from isac.ingest.files import Payload, Reading
 from isac.package_data import package_data
 from isac.policy.actors import Actor, may_release
+from isac.policy.values import Finding
 from isac.serve import access, forms, problems
 from isac.serve.access import Anyone, Here, Member, ReadDb, Site, Submitter
 from isac.serve.forms import Document, Wishes
+from isac.stix.observables import Observable
 from isac.store import answers, members, submissions
 from isac.store.answers import Kept
 from isac.store.database import Connection
@@ -256,11 +258,14 @@ async def post_extract(member: Submitter, request: Request, here: Here) -> Respo
     """Find indicators in what people wrote, and say what is left out and why. Nothing is stored."""
     document, _ = await forms.read(request, min(here.max_content_length, MAX_TEXT), ())
     async with _turn(here.reading):
-        mentions = await asyncio.to_thread(_mentions, document.content)
+        extract = await asyncio.to_thread(_extract, document.content)
+    async with here.pool.connection() as db:
+        said = await extracting.remarks(db, extract.taken)
     return _json(
         {
-            "found": [_mention(each) for each in mentions if not each.reason],
-            "left_out": [_mention(each) for each in mentions if each.reason],
+            "found": [_mention(each) | _remarks(each, said) for each in extract.mentions if not each.reason],
+            "left_out": [_mention(each) for each in extract.mentions if each.reason],
+            "personal_data": [{"kind": each.kind, "shown": each.shown} for each in extract.personal],
         }
     )
 
@@ -279,11 +284,11 @@ async def _turn(room: asyncio.Semaphore) -> AsyncIterator[None]:
         room.release()
 
 
-def _mentions(content: bytes) -> Sequence[Mention]:
+def _extract(content: bytes) -> Extract:
     if files.is_machine_readable(content):
         raise Unprocessable(f"This is no text for people; POST it to {problems.ROOT}submissions.")
     try:
-        return prose.read(content)
+        return extracting.read(content)
     except Invalid as error:
         raise Unprocessable(_sentence(error.detail)) from error
 
@@ -293,6 +298,12 @@ def _mention(found: Mention) -> dict[str, Any]:
     place = {"line": found.line, "part": found.part} if found.part else {"line": found.line}
     reason = {"reason": found.reason} if found.reason else {}
     return {**value, "written": found.written, **place, "context": found.context, "times": found.times, **reason}
+
+
+def _remarks(found: Mention, said: Mapping[Observable, Sequence[Finding]]) -> dict[str, Any]:
+    findings = said.get(found.observable, ()) if found.observable else ()
+    told = [{"verdict": each.verdict, "rule": each.rule, "reason": each.reason} for each in findings]
+    return {"remarks": told} if told else {}
 
 
 # ------------------------------------------------------------------------------------------------------------ resources
