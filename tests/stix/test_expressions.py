@@ -319,10 +319,10 @@ def test_the_tokens_are_those_of_the_grammar(text: str) -> None:
 # --- whatever comes -------------------------------------------------------------------------------
 
 
-def test_ten_thousand_odd_patterns_do_no_harm() -> None:
+def test_two_thousand_odd_patterns_do_no_harm() -> None:
     fuzz.seconds("[a:b LIKE 'the grammar is loaded']")
     read = 0
-    for text in islice(fuzz.patterns(seed=1), 10_000):
+    for text in islice(fuzz.patterns(seed=1), 2_000):
         # What else runs on the machine must not make a pattern slow: its best of three counts.
         tries = (fuzz.seconds(text) for _ in range(3))
         took, found = next((one for one in tries if one[0] < fuzz.MOST), (fuzz.MOST, None))
@@ -331,7 +331,7 @@ def test_ten_thousand_odd_patterns_do_no_harm() -> None:
             read += 1
             if read % 10 == 0:
                 assert canonical(found) == found
-    assert read > 1_000
+    assert read > 200
 
 
 @needs_corpus
