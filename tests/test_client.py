@@ -341,15 +341,18 @@ async def _relay(url: str, work: Callable[[str], Awaitable[None]]) -> int:
     """A line to the server that breaks once, when the server has answered; how often it was used."""
     there = urlsplit(url)
     used = 0
+    serving = set[asyncio.Task[None] | None]()
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while piece := await reader.read(65_536):
             writer.write(piece)
             await writer.drain()
+        writer.close()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal used
         used += 1
+        serving.add(asyncio.current_task())
         breaks = used == 1
         from_server, to_server = await asyncio.open_connection(there.hostname, there.port)
         sending = asyncio.create_task(carry(reader, to_server))
@@ -358,12 +361,14 @@ async def _relay(url: str, work: Callable[[str], Awaitable[None]]) -> int:
         else:
             await carry(from_server, writer)
         sending.cancel()
-        writer.close()
-        to_server.close()
+        for each in (writer, to_server):
+            each.close()
+            await each.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         await work(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        await asyncio.gather(*filter(None, serving))
     return used
 
 
