@@ -86,8 +86,8 @@ REFUSED: dict[str, tuple[bytes, type[IsacError], str]] = {
     "no ISAC": (says("404 Not Found", b"<html>"), Invalid, "and not as an ISAC's server; look at --url."),
     "something else": (says("200 OK", b"<html>"), Invalid, "does not answer as an ISAC's server does; look at --url."),
     "elsewhere": (says("301 Moved", Location="https://x.example/"), Invalid, "leads elsewhere; ask the ISAC for"),
-    "too large": (problem("413 Too Large", "x"), Unprocessable, "is larger than the server takes; cut it into several"),
-    "too large for a proxy": (says("413 Too Large", b"<html>"), Unprocessable, "is larger than the server takes;"),
+    "too large": (problem("413 Too Large", "x"), Unprocessable, "is larger than the server takes, packed or not; cut"),
+    "too large for a proxy": (says("413 Too Large", b"<html>"), Unprocessable, "is larger than the server takes, packed or not;"),
     "no list": (problem("422 Unprocessable", "It is a table."), Unprocessable, "It is a table."),
     "broken": (says("500 Oops", b"<html>"), Unreachable, "answers 500 Oops: try again later."),
 }
