@@ -66,7 +66,8 @@ def handed(
 
         async with (
             source(respond, tls=tls) as server,
-            Client(server.address, KEY, authorities=authorities) as ours,
+            # What is on this machine goes by no proxy.
+            Client(server.address, KEY, authorities=authorities, proxy="http://127.0.0.1:9") as ours,
         ):
             return await ours.submit(b"value\na.example\n", TABLE, {"audience": "us-oh"})
 
@@ -87,7 +88,11 @@ REFUSED: dict[str, tuple[bytes, type[IsacError], str]] = {
     "something else": (says("200 OK", b"<html>"), Invalid, "does not answer as an ISAC's server does; look at --url."),
     "elsewhere": (says("301 Moved", Location="https://x.example/"), Invalid, "leads elsewhere; ask the ISAC for"),
     "too large": (problem("413 Too Large", "x"), Unprocessable, "is larger than the server takes, packed or not; cut"),
-    "too large for a proxy": (says("413 Too Large", b"<html>"), Unprocessable, "is larger than the server takes, packed or not;"),
+    "too large for a proxy": (
+        says("413 Too Large", b"<html>"),
+        Unprocessable,
+        "is larger than the server takes, packed or not;",
+    ),
     "no list": (problem("422 Unprocessable", "It is a table."), Unprocessable, "It is a table."),
     "broken": (says("500 Oops", b"<html>"), Unreachable, "answers 500 Oops: try again later."),
 }

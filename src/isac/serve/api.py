@@ -172,7 +172,6 @@ def _sentence(detail: str) -> str:
 
 def _unread(reading: Reading) -> Unread:
     problems, unkept = reading.problems, reading.outcome.unkept
-    left_out = problems.left_out
     lines = [
         {
             "line": each.line,
@@ -183,7 +182,8 @@ def _unread(reading: Reading) -> Unread:
         }
         for each in problems
     ]
-    return Unread(len(problems) - left_out, left_out, lines if len(problems) <= LINES else None)
+    told = problems.refused + problems.left_out <= LINES
+    return Unread(problems.refused, problems.left_out, lines if told else None)
 
 
 _UNKEPT = "It cannot be read. What stands there is not repeated, since nothing of this document is kept."
