@@ -66,7 +66,8 @@ def handed(
 
         async with (
             source(respond, tls=tls) as server,
-            Client(server.address, KEY, authorities=authorities) as ours,
+            # What is on this machine goes by no proxy.
+            Client(server.address, KEY, authorities=authorities, proxy="http://127.0.0.1:9") as ours,
         ):
             return await ours.submit(b"value\na.example\n", TABLE, {"audience": "us-oh"})
 
@@ -86,8 +87,12 @@ REFUSED: dict[str, tuple[bytes, type[IsacError], str]] = {
     "no ISAC": (says("404 Not Found", b"<html>"), Invalid, "and not as an ISAC's server; look at --url."),
     "something else": (says("200 OK", b"<html>"), Invalid, "does not answer as an ISAC's server does; look at --url."),
     "elsewhere": (says("301 Moved", Location="https://x.example/"), Invalid, "leads elsewhere; ask the ISAC for"),
-    "too large": (problem("413 Too Large", "x"), Unprocessable, "is larger than the server takes; cut it into several"),
-    "too large for a proxy": (says("413 Too Large", b"<html>"), Unprocessable, "is larger than the server takes;"),
+    "too large": (problem("413 Too Large", "x"), Unprocessable, "is larger than the server takes, packed or not; cut"),
+    "too large for a proxy": (
+        says("413 Too Large", b"<html>"),
+        Unprocessable,
+        "is larger than the server takes, packed or not;",
+    ),
     "no list": (problem("422 Unprocessable", "It is a table."), Unprocessable, "It is a table."),
     "broken": (says("500 Oops", b"<html>"), Unreachable, "answers 500 Oops: try again later."),
 }
@@ -341,15 +346,18 @@ async def _relay(url: str, work: Callable[[str], Awaitable[None]]) -> int:
     """A line to the server that breaks once, when the server has answered; how often it was used."""
     there = urlsplit(url)
     used = 0
+    serving = set[asyncio.Task[None] | None]()
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while piece := await reader.read(65_536):
             writer.write(piece)
             await writer.drain()
+        writer.close()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal used
         used += 1
+        serving.add(asyncio.current_task())
         breaks = used == 1
         from_server, to_server = await asyncio.open_connection(there.hostname, there.port)
         sending = asyncio.create_task(carry(reader, to_server))
@@ -358,12 +366,14 @@ async def _relay(url: str, work: Callable[[str], Awaitable[None]]) -> int:
         else:
             await carry(from_server, writer)
         sending.cancel()
-        writer.close()
-        to_server.close()
+        for each in (writer, to_server):
+            each.close()
+            await each.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         await work(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        await asyncio.gather(*filter(None, serving))
     return used
 
 

@@ -1,5 +1,6 @@
 """What is done by itself, in a real worker: feeds when they are due, the end of what is over, and after kill -9."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -162,6 +163,19 @@ def test_a_child_that_cannot_be_started_is_tried_again(tmp_path: Path, monkeypat
         new.chmod(0o700)
         new.rename(program)
         until(lambda: trace.exists() and len(trace.read_text().splitlines()) > 1, 10)
+
+
+def test_a_child_that_ends_at_once_is_started_less_and_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "_LOOK", 0.01)
+    monkeypatch.setattr(child, "_PAUSE", 0.05)
+    trace = tmp_path / "trace"
+    with child.beside(["sh", "-c", f"date +%s%N >> {trace}"], os.environ):
+        until(lambda: trace.exists() and len(trace.read_text().splitlines()) > 4, 10)
+    began = [int(line) for line in trace.read_text().splitlines()]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(began)]
+    assert gaps[3] > 4 * 50_000_000 + gaps[0]
 
 
 def test_a_child_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

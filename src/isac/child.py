@@ -6,12 +6,13 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 log = logging.getLogger(__name__)
 
-#: seconds between looks whether it lives, and before it is started anew
-_LOOK, _PAUSE = 0.2, 2.0
+#: seconds between looks whether it lives, and before it is started anew: longer each time, while it ends at once
+_LOOK, _PAUSE, _LONGEST = 0.2, 2.0, 60.0
 #: seconds that it has when its input ends, and then after SIGTERM; SIGKILL is the last word
 _GRACE, _HASTE = 30.0, 5.0
 
@@ -24,20 +25,24 @@ def beside(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[N
     over = threading.Event()
 
     def keep() -> None:
+        pause = _PAUSE
         while not over.is_set():
             told: dict[str, object] = {"command": command[-2:]}
+            began = time.monotonic()
             try:
                 child = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
             except OSError as error:
                 # No memory or no process to be had now: that passes.
                 log.error("child cannot be started", extra=told | {"problem": str(error)})
-                over.wait(_PAUSE)
+                over.wait(pause)
                 continue
             with child:
                 while child.poll() is None and not over.wait(_LOOK):
                     pass
                 _end(child)
-            if not over.wait(_PAUSE):
+            # Where its database is away it ends each time, and to start it costs a second of a core.
+            pause = _PAUSE if time.monotonic() - began > _LONGEST else min(2 * pause, _LONGEST)
+            if not over.wait(pause):
                 log.warning("child ended", extra=told | {"code": child.returncode})
 
     keeper = threading.Thread(target=keep)

@@ -47,7 +47,8 @@ class Client:
         self._client = httpx2.AsyncClient(
             base_url=self._url,
             verify=context,
-            proxy=proxy,
+            # What is on this machine goes by no proxy, nor does the key, which is in the clear there.
+            proxy=None if _is_here(httpx2.URL(self._url).host) else proxy,
             trust_env=False,
             follow_redirects=False,
             timeout=httpx2.Timeout(_SILENCE, read=_LONGEST),
@@ -153,7 +154,7 @@ class Client:
         if status == 401:
             raise Invalid(f"{url} does not know this key: it is mistyped or revoked, or another server's.")
         if status == 413:
-            raise Unprocessable("is larger than the server takes; cut it into several files, or pack it with gzip.")
+            raise Unprocessable("is larger than the server takes, packed or not; cut it into several files.")
         if _PROBLEM not in answer.headers.get("content-type", ""):
             if status >= 500:
                 raise Unreachable(f"{url} answers {status} {answer.reason_phrase}: try again later.")
@@ -213,7 +214,8 @@ def _detail(answer: httpx2.Response) -> str:
     except ValueError:
         told = {}
     detail = told.get("detail") or told.get("title") if isinstance(told, dict) else None
-    return str(detail or answer.reason_phrase)
+    error_id = told.get("error_id") if isinstance(told, dict) and answer.status_code >= 500 else None
+    return str(detail or answer.reason_phrase) + (f" The error_id is {error_id}." if error_id else "")
 
 
 def _is_hopeless(error: httpx2.TransportError) -> bool:

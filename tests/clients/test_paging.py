@@ -158,6 +158,9 @@ class Client:
         given = {(ask.shelf, row.added) for row in rows}
         assert not given & self.dates, f"{self.habit.name}: a row came twice"
         self.dates |= given
+        if not rows and last and last < after:
+            # What came after that date is taken back: a worker that lags may show it once more.
+            self.dates = {(shelf, added) for shelf, added in self.dates if shelf != ask.shelf or added <= last}
         onward = Token(body["next"], ask.shelf, rows[-1].added, limit, types, history) if "next" in body else None
         self.ask = self.asking.send(Got(last, onward))
 

@@ -139,3 +139,22 @@ def test_what_has_to_be_in_memory_as_a_whole_is_refused_where_it_is_too_large(mo
     several = b"[%b]" % b",".join([b'{"b":"%b"}' % (b"x" * 500)] * 10)
     with pytest.raises(Invalid, match=r"An element of a list in this file is larger than .*\."):
         [*stix.split(b'{"objects":[{"a":1},{"a":%b}]}' % several)]
+
+
+class Read(bytes):
+    """A text that counts what is read of it."""
+
+    much = 0
+
+    def __getitem__(self, part: Any) -> Any:
+        found = super().__getitem__(part)
+        self.much += len(found) if isinstance(found, bytes) else 1
+        return found
+
+
+@pytest.mark.parametrize("head", [b'{"Event":{"Tag":1,"x":', b'{"x":', b'{"objects":'])
+def test_a_nest_that_is_never_closed_is_walked_through_once(head: bytes) -> None:
+    text = Read(head + b"[" * 100 + b'{"a":"xxxxxxxxxxxxxxxxxxxx"},' * 50_000 + b"1")
+    with pytest.raises(Invalid, match="ends before its brackets"):
+        cutting.members(text)
+    assert text.much < 12 * len(text)

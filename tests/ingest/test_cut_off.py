@@ -1,6 +1,7 @@
 """A submission whose server is killed is ended by whoever works next: what was taken is counted, the rest is told."""
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -33,7 +34,7 @@ def killed_while_it_takes_in(url: str, person: Person, folder: Path) -> Any:
     """A real server, killed with -9 when it has written something of a submission over the API."""
     environment = os.environ | {"ISAC_DATABASE_URL": url, "ISAC_JOBS": "0"}
     command = [sys.executable, "-m", "isac", "serve", "--port", "0"]
-    content = bundle(*(indicator(f"host-{number}.example") for number in range(NUMBER)))
+    content = bundle(*(indicator(f"File {number}", pattern=hashed(number)) for number in range(NUMBER)))
     with (folder / "said").open("w+") as said, subprocess.Popen(command, env=environment, stderr=said) as running:
         try:
             base = until(lambda: address(folder / "said"))
@@ -41,7 +42,7 @@ def killed_while_it_takes_in(url: str, person: Person, folder: Path) -> Any:
 
                 def hand_in() -> None:
                     with contextlib.suppress(httpx2.HTTPError):
-                        client.post(SUBMISSIONS, content=content, params={"sample": "true"}, timeout=60)
+                        client.post(SUBMISSIONS, content=content, timeout=60)
 
                 sending = threading.Thread(target=hand_in)
                 sending.start()
@@ -52,6 +53,10 @@ def killed_while_it_takes_in(url: str, person: Person, folder: Path) -> Any:
         finally:
             running.kill()
     yield
+
+
+def hashed(number: int) -> str:
+    return f"[file:hashes.'SHA-256' = '{hashlib.sha256(b'%d' % number).hexdigest()}']"
 
 
 def address(said: Path) -> str:

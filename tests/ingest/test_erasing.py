@@ -363,6 +363,9 @@ def test_it_is_refused_with_a_reason_whoever_brings_it_and_nothing_of_it_is_kept
         (one, {"by": "franklin_submitter", "to": "us-oh-39901"}),
         (one, {"by": "isac_steward"}),
         (one, {"free": True}),
+        # For another reason it would be refused as well.
+        ({**one, "modified": "yesterday"}, {}),
+        ({**one, "id": one["id"].upper().replace("TOOL", "tool"), "spec_version": "2.2"}, {}),
     ):
         (reading,) = desk.take(bundle(again, tool(name="beside")), **how)
         assert reading.outcome.counts == Counts(accepted=1, refused=1), how

@@ -112,6 +112,14 @@ def test_what_came_is_archived_as_it_came_and_can_be_read_again(world: World) ->
     assert world.fetch("SELECT actor, reason FROM audit WHERE subject = %s", told["id"]) == [(clerk, "us-oh-39901")]
 
 
+def test_very_many_lines_that_cannot_be_read_are_all_counted(world: World) -> None:
+    content = f"ioc\n{host()}\n" + "???\n" * 11_000
+    told = world.post(content.encode(), sample="true", columns="value=ioc").json()
+
+    assert (told["counts"]["accepted"], told["counts"]["refused"]) == (1, 11_000)
+    assert "failures" in told["unlisted"]
+
+
 def test_what_a_member_lists_is_the_member_s(world: World) -> None:
     name = host()
     world.post(name.encode(), sample="true")

@@ -226,7 +226,7 @@ def run_feed(
         bool, typer.Option("--anyway", help="Take it in though it looks unusual, and ask for what failed before.")
     ] = False,
 ) -> None:
-    """Read a feed now, whether it is due or not. Exit code 1 if something is wrong with it.
+    """Read a feed now, whether it is due or not. Exit code 1 if something is wrong with it, or was refused or held.
 
     Example: isac feeds run urlhaus
     """
@@ -239,14 +239,14 @@ def run_feed(
 
     async def work(pool: Pool) -> None:
         with bar(feed.name) as (_, progress):
-            brought, _ = await sources.run(pool, feed, beside, anyway=anyway, progress=progress, report=report)
+            brought, counts = await sources.run(pool, feed, beside, anyway=anyway, progress=progress, report=report)
         words = {"taken": "taken in", "kept": "kept, and not given on", "unchanged": "nothing is new"}
         out.print(f"{feed.name}: {words.get(brought.outcome, brought.outcome)}")
         if report.submissions:
             tell(report)
         if brought.problem:
             err.print(brought.problem)
-        if brought.problem or brought.outcome not in words:
+        if brought.problem or brought.outcome not in words or counts.held or counts.refused:
             raise typer.Exit(1)
 
     with_database(work)

@@ -218,6 +218,8 @@ class _Cut:
         self._held, self._at = b"", 0
         #: lists that are members of the outermost object, by where they begin, and where they end
         self._lists: dict[int, tuple[Pieces, int]] = {}
+        #: its brackets do not add up somewhere
+        self._is_odd = False
 
     def upto(self, pattern: re.Pattern[bytes], at: int) -> int | None:
         """Where the pattern ends that stands there; None if nothing like it does."""
@@ -253,7 +255,7 @@ class _Cut:
             if mark == b",":
                 yield begin, at - 1, mark
                 begin = at
-            elif mark == b"[" and of_lists and (found := self._walked(at - 1)):
+            elif mark == b"[" and of_lists and not self._is_odd and (found := self._walked(at - 1)):
                 if depth == 1:
                     self._lists[at - 1] = found
                 _, at = found
@@ -283,6 +285,8 @@ class _Cut:
         try:
             return self.listed(at)
         except Invalid:
+            # Most of the text may have been walked through in vain: once, and not for each bracket of a nest.
+            self._is_odd = True
             return None
 
     def listed(self, at: int) -> tuple[Pieces, int]:

@@ -232,18 +232,21 @@ def _naming(batch: Batch, found: "Verdicts") -> dict[bytes, Cause]:
 
 
 async def without_erased(conn: Connection, batch: Batch, now: datetime) -> Batch:
-    """What was erased here is refused before it is weighed, too: to hold it would keep it."""
-    if not batch.holdings:
+    """What was erased here is refused as such before it is weighed, too: to hold it, or its file, would keep it."""
+    ids = {holding.stix_id for holding in batch.holdings} | {line["id"].lower() for line in batch.refusals}
+    erased = await erasure.kept_out(conn, ids) if ids else {}
+    if not erased:
         return batch
-    erased = await erasure.kept_out(conn, {holding.stix_id for holding in batch.holdings})
     gone = [
         each
         for each in batch.holdings
         if each.stix_id in erased and was_erased(erased[each.stix_id], each.digest, each.modified, None)
     ]
+    # Of what was refused already nobody knows the version for sure.
+    refusals = [each | {"message": ERASED.reason} if each["id"].lower() in erased else each for each in batch.refusals]
     lines = [line(each.stix_id, each.version, ERASED.reason, now) for each in gone]
     rest = [each for each in batch.holdings if each not in gone]
-    return replace(batch, holdings=rest, refusals=[*batch.refusals, *lines])
+    return replace(batch, holdings=rest, refusals=[*refusals, *lines])
 
 
 @dataclass(frozen=True, slots=True)

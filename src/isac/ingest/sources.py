@@ -268,6 +268,9 @@ class _Running:
                 media_type=document.media_type,
             )
             self.counts += reading.outcome.counts
+            if reading.outcome.counts.refused and not _gave(reading.outcome.counts):
+                why = next((line["message"] for line in reading.outcome.failures), "see its submission.")
+                self.problems.append(f"{document.name}: all {reading.outcome.counts.refused:,} are refused: {why}")
             if self.report is not None:
                 self.report.add(reading)
             self.submission = reading.outcome.id
@@ -294,6 +297,11 @@ class _Running:
             )
             self.counts += outcome.counts
             await runs.forget(self.guard, self.feed.name, gone)
+
+
+def _gave(counts: Counts) -> int:
+    """How many of them anybody has or may get."""
+    return counts.accepted + counts.repeated + counts.held
 
 
 def _counted(read: Sequence[bytes] | Iterator[object]) -> tuple[int, int]:

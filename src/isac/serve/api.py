@@ -173,14 +173,22 @@ def _sentence(detail: str) -> str:
 
 
 def _unread(reading: Reading) -> Unread:
-    problems = reading.problems
-    left_out = problems.left_out
-    # Of what is classified or was erased nothing is kept, so no line of what it came in.
-    told = len(problems) <= LINES and not reading.outcome.unkept
+    problems, unkept = reading.problems, reading.outcome.unkept
     lines = [
-        {"line": each.line, "text": each.text, "reason": each.reason, "left_out": each.left_out} for each in problems
+        {
+            "line": each.line,
+            # Of what is classified or was erased nothing is kept, so no word of what it came in.
+            "text": "" if unkept else each.text,
+            "reason": _UNKEPT if unkept else each.reason,
+            "left_out": each.left_out,
+        }
+        for each in problems
     ]
-    return Unread(len(problems) - left_out, left_out, lines if told else None)
+    told = problems.refused + problems.left_out <= LINES
+    return Unread(problems.refused, problems.left_out, lines if told else None)
+
+
+_UNKEPT = "It cannot be read. What stands there is not repeated, since nothing of this document is kept."
 
 
 def _names(reading: Reading, pieces: Sequence[bytes]) -> dict[str, str]:

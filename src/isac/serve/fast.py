@@ -231,10 +231,10 @@ class Fast:
         increment = Increment(here.follower.era, rows, rest if page.more else None)
         found = self._increments.find(increment)
         if found is None:
+            if len(rows) * here.follower.longest > MAX_BYTES and sum(map(len, page.objects)) > MAX_BYTES:
+                return None  # the page ends earlier
             token = here.tokens.next(meaning.shelf.pk, query, page)
             response = wire.envelope(page, token, (page.first, page.last))
-            if len(response.body) > MAX_BYTES:
-                return None  # the page ends earlier
             found = answer(response.raw_headers, bytes(response.body), served=served(page))
             if not self._increments.keep(increment, found):
                 return found

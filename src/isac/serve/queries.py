@@ -186,8 +186,9 @@ class Tokens:
     """The `next` of pages: stateless, so that every worker and every later release reads it, and opaque (L-6).
 
     Inside are the collection, the position (date_added of the last row served) and the query. Two positions would tell
-    how much others add, so all of it is encrypted: tag = HMAC(content), then the content under a key stream made of
-    the tag (as in RFC 5297, SIV). Nothing in it is random: one page is the same bytes for everybody who may read it.
+    how much others add, so all of it is encrypted: tag = keyed BLAKE2b of the content (RFC 7693), then the content
+    under a key stream made of the tag (as in RFC 5297, SIV). Nothing in it is random: one page is the same bytes for
+    everybody who may read it.
     The tag also tells our tokens from garbage. A token gives nobody a right: it only says where to go on.
     """
 
@@ -228,7 +229,7 @@ class Tokens:
         pack = _packed if query.ids is None else _packed.__wrapped__
         filters = pack(query.limit, query.ids, query.types, query.versions, query.spec_versions)
         content = _HEAD.pack(_FORM, collection, (page.last - _EPOCH) // _MICROSECOND) + filters
-        tag = hmac.digest(self._seal, content, "sha256")[:_TAG]
+        tag = self._tag(content)
         return urlsafe_b64encode(tag + self._hidden(tag, content)).rstrip(b"=").decode()
 
     def _open(self, text: str) -> tuple[int, Query]:
@@ -237,7 +238,7 @@ class Tokens:
         except ValueError as error:
             raise _not_ours() from error
         tag, content = sealed[:_TAG], self._hidden(sealed[:_TAG], sealed[_TAG:])
-        if not hmac.compare_digest(tag, hmac.digest(self._seal, content, "sha256")[:_TAG]):
+        if not hmac.compare_digest(tag, self._tag(content)):
             raise _not_ours()
         form, collection, position = _HEAD.unpack_from(content)
         if form != _FORM:
@@ -252,6 +253,9 @@ class Tokens:
             versions=Versions(last, first, every, frozenset(instants)),
             spec_versions=_tuple(spec_versions),
         )
+
+    def _tag(self, content: bytes) -> bytes:
+        return hashlib.blake2b(content, key=self._seal, digest_size=_TAG).digest()
 
     def _hidden(self, tag: bytes, content: bytes) -> bytes:
         """The content under the tag's key stream, SHAKE-256 with a secret prefix; the same again makes it plain."""

@@ -109,6 +109,8 @@ class Follower:
         self._raws: dict[int, bytes] = {}
         self._dates: dict[int, datetime] = {}
         self._bytes = 0
+        #: no object in memory is longer
+        self.longest = 0
         self._looked = float("-inf")
         self._clock = asyncio.get_running_loop().time
         #: a second, and the entries read in it
@@ -320,6 +322,7 @@ class Follower:
             shelf.types.append(kind)
             self._raws[seq], self._dates[seq] = raw, date
             self._bytes += len(raw)
+            self.longest = max(self.longest, len(raw))
 
     def _drop(self, seq: int, audience: int) -> None:
         """Drop a row, if it is here."""
