@@ -3,6 +3,7 @@
 Nothing is held for any of this yet.
 """
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -52,8 +53,12 @@ async def remarks(conn: Connection | None, taken: Sequence[Observable]) -> dict[
     for start in range(0, len(taken), _PORTION):
         some = taken[start : start + _PORTION]
         facts = Facts(listed=await warninglists.listed(conn, some)) if conn else Facts()
-        found |= {value: said for value in some if (said := values.of_value(value, facts))}
+        found |= await asyncio.to_thread(_said, some, facts)
     return found
+
+
+def _said(some: Sequence[Observable], facts: Facts) -> dict[Observable, list[values.Finding]]:
+    return {value: said for value in some if (said := values.of_value(value, facts))}
 
 
 def lines(extract: Extract, said: dict[Observable, list[values.Finding]], name: str) -> Iterator[str]:
