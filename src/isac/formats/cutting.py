@@ -8,7 +8,8 @@ itself. Both see one window of a large text after the other.
 import functools
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import TypeVar
 
 import msgspec
@@ -297,7 +298,7 @@ class _Cut:
             size = held.rfind(comma) + 1 if comma else 0
             # What is a list by itself ends at a comma of this list, whatever else that comma could have been.
             if size and (raws := _decode(_LIST, b"[%b]" % held[:size])):
-                blocks.note(begin, begin + size, len(raws))
+                blocks.note(begin, begin + size, len(raws), [*map(len, raws)])
                 begin += held.index(b",", size) + 1
                 continue
             enough = texts.WINDOW if comma else min(_FIRST, texts.WINDOW)
@@ -356,17 +357,26 @@ class _Blocks:
     def __init__(self, text: Text) -> None:
         self._text = text
         self._begins, self._ends = array("Q"), array("Q")
+        #: of each block, where its elements begin; nothing, if more than commas stands between them
+        self._places: list[array[int]] = []
         self.pieces = Pieces(self._load)
 
-    def note(self, begin: int, end: int, count: int) -> None:
+    def note(self, begin: int, end: int, count: int, sizes: Sequence[int] = ()) -> None:
+        """So many elements stand there; `sizes` are theirs without blanks, where they are known."""
         self._begins.append(begin)
         self._ends.append(end)
+        # Each comma takes a byte, so nothing else stands between them if that is all that is missing.
+        bare = sum(sizes) + len(sizes) - 1 == end - begin
+        self._places.append(array("I", accumulate((size + 1 for size in sizes), initial=0) if bare else ()))
         self.pieces.add(count)
 
     def _load(self, number: int) -> list[bytes]:
         begin, end = self._begins[number], self._ends[number]
         if end - begin > LONGEST + texts.WINDOW:
             raise Invalid(f"An element of a list in this file is larger than {LONGEST >> 20} MiB; cut it into several.")
+        if places := self._places[number]:
+            whole = self._text[begin:end]
+            return [whole[at : behind - 1] for at, behind in pairwise(places)]
         held = b"[%b]" % self._text[begin:end]
         if raws := _decode(_LIST, held):
             return [*map(bytes, raws)]

@@ -6,10 +6,12 @@ import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from isac import times
 from isac.errors import Classified, Invalid
@@ -31,6 +33,8 @@ from isac.store.submissions import Counts, Kept
 
 if TYPE_CHECKING:  # pydantic takes longer to load than most lists to read
     from isac.ingest.feeds import Feed
+
+T = TypeVar("T")
 
 #: what a packed file may unpack to: a bomb must not fill the disk
 MAX_BYTES = 4 * 1024 * 1024 * 1024
@@ -269,36 +273,47 @@ async def ingest(
     if tlp is None and feed is not None:
         tlp = feed.tlp
     came = payload.data if payload.file is None else payload.file
-    read: Sequence[bytes] | Iterator[Found | Unreadable] | None = payload.pieces
-    if payload.events:
-        read = _events(payload)
-    elif read is None:
-        read = await asyncio.to_thread(_read, payload.data, feed or definition)
-        # Objects of STIX are looked at one by one.
-        if isinstance(read, Iterator) and await asyncio.to_thread(_any_classified, payload):
-            async with pool.connection() as conn, conn.transaction():
-                await archive.drop(conn, came, times.now() if payload.part else None)
-            raise Classified("carries a classification banner; nothing classified may come here: call the ISAC.")
-    pieces, problems, again = await _objects(pool, read, asking, feed, tlp, default_tlp(collection.own))
-    looked(pieces, problems)
-    submission = Submission(pieces, collection.own, source, tlp, sample, context)
-    if dry:
-        return Reading(payload.name, await rehearse(pool, submission, asking, free=free), problems)
-    beside = beside and len(pieces) > LARGE
-    outcome = await take_in(pool, submission, asking, free=free, beside=beside, progress=progress)
-    outcome.counts += Counts(repeated=again)
-    async with pool.connection() as conn, conn.transaction():
-        if outcome.unkept:
-            await archive.drop(conn, came, times.now() if payload.part else None)
-        else:
-            kept = await archive.keep(conn, came, media_type, times.now())
-            read_as = definition.model_dump_json(exclude_defaults=True) if definition else None
-            how = Kept(kept, payload.name, feed.name if feed else None, tlp, sample, read_as)
-            await submissions.attach(conn, outcome.id, how)
-            outcome.unkept = await erasure.met(conn, outcome.id, outcome.ids)
+    async with _beside(partial(archive.packed, came, disk.spooled)) as packed:
+        read: Sequence[bytes] | Iterator[Found | Unreadable] | None = payload.pieces
+        if payload.events:
+            read = _events(payload)
+        elif read is None:
+            read = await asyncio.to_thread(_read, payload.data, feed or definition)
+            # Objects of STIX are looked at one by one.
+            if isinstance(read, Iterator) and await asyncio.to_thread(_any_classified, payload):
+                async with pool.connection() as conn, conn.transaction():
+                    await archive.drop(conn, came, times.now() if payload.part else None)
+                raise Classified("carries a classification banner; nothing classified may come here: call the ISAC.")
+        pieces, problems, again = await _objects(pool, read, asking, feed, tlp, default_tlp(collection.own))
+        looked(pieces, problems)
+        submission = Submission(pieces, collection.own, source, tlp, sample, context)
+        if dry:
+            return Reading(payload.name, await rehearse(pool, submission, asking, free=free), problems)
+        beside = beside and len(pieces) > LARGE
+        outcome = await take_in(pool, submission, asking, free=free, beside=beside, progress=progress)
+        outcome.counts += Counts(repeated=again)
+        async with pool.connection() as conn, conn.transaction():
             if outcome.unkept:
                 await archive.drop(conn, came, times.now() if payload.part else None)
-    return Reading(payload.name, outcome, problems)
+            else:
+                kept = await archive.keep(conn, await packed, media_type, times.now())
+                read_as = definition.model_dump_json(exclude_defaults=True) if definition else None
+                how = Kept(kept, payload.name, feed.name if feed else None, tlp, sample, read_as)
+                await submissions.attach(conn, outcome.id, how)
+                outcome.unkept = await erasure.met(conn, outcome.id, outcome.ids)
+                if outcome.unkept:
+                    await archive.drop(conn, came, times.now() if payload.part else None)
+        return Reading(payload.name, outcome, problems)
+
+
+@asynccontextmanager
+async def _beside(work: Callable[[], T]) -> AsyncIterator[asyncio.Task[T]]:
+    """What is worked out in a thread meanwhile."""
+    task = asyncio.create_task(asyncio.to_thread(work))
+    try:
+        yield task
+    finally:
+        task.cancel()
 
 
 async def _objects(
@@ -319,8 +334,7 @@ async def _objects(
         # As it was first written: the ids of our objects hang on it, and «Vendor» is «vendor».
         name = await members.name(conn, asking.organization)
         if not isinstance(read, Iterator):
-            spool = await asyncio.to_thread(disk.Spool, stix20.upgraded(read, ours, name))
-            return spool.pieces, Problems(), 0
+            return await asyncio.to_thread(disk.spooled, stix20.upgraded(read, ours, name)), Problems(), 0
         return await author(
             conn,
             read,

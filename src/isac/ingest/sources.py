@@ -16,7 +16,7 @@ from isac import times
 from isac.errors import Classified, Invalid, IsacError
 from isac.formats.found import Problems, Unreadable, one_line
 from isac.formats.texts import trimmed
-from isac.ingest import authoring, upstream
+from isac.ingest import authoring, disk, upstream
 from isac.ingest.feeds import Feed
 from isac.ingest.fetching import Fetcher, Outbound
 from isac.ingest.files import MAX_BYTES, Payload, ingest, is_classified, unpacked
@@ -278,8 +278,9 @@ class _Running:
             if await asyncio.to_thread(is_classified, content):
                 raise Classified("It carries a classification banner, and is not kept: call the ISAC.")
             looked(*await asyncio.to_thread(_counted, self.feed.read(content)))
+            packed = await asyncio.to_thread(archive.packed, document.content, disk.spooled)
             async with self.guard.transaction():
-                self.payload = await archive.keep(self.guard, document.content, document.media_type, times.now())
+                self.payload = await archive.keep(self.guard, packed, document.media_type, times.now())
         self.documents += 1
         self.size += len(document.content)
 
