@@ -25,6 +25,8 @@ _MAX_PARTS = 200_000
 MAX_DEPTH = 10_000
 #: what is read of a list to learn how its elements are parted, and of the next element, to know such a comma again
 _FIRST, _BEHIND = 4096, 8
+#: where elements are longer, it takes little memory to know where each stands
+_LONG = 64
 
 # All that may stand between two brackets: anything but quotation marks, and whole strings. Possessive, so that nothing
 # is tried twice.
@@ -357,7 +359,7 @@ class _Blocks:
     def __init__(self, text: Text) -> None:
         self._text = text
         self._begins, self._ends = array("Q"), array("Q")
-        #: of each block, where its elements begin; nothing, if more than commas stands between them
+        #: of each block, where its elements begin; nothing, if they are short or more than commas stands between them
         self._places: list[array[int]] = []
         self.pieces = Pieces(self._load)
 
@@ -366,7 +368,7 @@ class _Blocks:
         self._begins.append(begin)
         self._ends.append(end)
         # Each comma takes a byte, so nothing else stands between them if that is all that is missing.
-        bare = sum(sizes) + len(sizes) - 1 == end - begin
+        bare = sum(sizes) + len(sizes) - 1 == end - begin > _LONG * len(sizes)
         self._places.append(array("I", accumulate((size + 1 for size in sizes), initial=0) if bare else ()))
         self.pieces.add(count)
 
