@@ -145,9 +145,7 @@ def documents(file: str) -> Iterator[tuple[Payload, Feed | None]]:
 
 def entries(payload: Payload, feed: Feed | None) -> Sequence[bytes | Found | Unreadable]:
     """What the readers find in a document. Raises Invalid."""
-    if payload.pieces is not None:
-        return payload.pieces
-    return [*(files._events(payload) if payload.events else files._read(payload.data, feed))]
+    return payload.pieces if payload.pieces is not None else [*files.entries(payload, feed)]
 
 
 def shortened(payload: Payload) -> Payload:

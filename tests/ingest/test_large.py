@@ -101,6 +101,8 @@ def test_a_zip_archive_that_cannot_be_read_says_what_to_do(tmp_path: Path, monke
         path.write_bytes(content)
         with pytest.raises(Invalid, match=words):
             names(path)
+    with pytest.raises(Invalid, match="holds more than 0 MiB"):
+        [*files.documents("archive.zip", whole, most=99_999)]
     monkeypatch.setattr(files, "MAX_BYTES", 99_999)
     path.write_bytes(whole)
     with pytest.raises(Invalid, match="holds more than 0 MiB; cut it into several files"):
