@@ -86,9 +86,11 @@ def elements(text: Text) -> Pieces:
 
 
 def parts(text: Text) -> list[Text]:
-    """The same, each to be cut further: large ones are not copied."""
+    """The same, each to be cut further: those of a large text are not copied."""
     cut = _Cut(text)
-    return [cut.value(begin, end) for begin, end in cut.parts()]
+    if len(text) <= texts.WINDOW:
+        return [cut.value(begin, end) for begin, end in cut.parts()]
+    return [Part(text, *texts.inside(text, begin, end)) for begin, end in cut.parts()]
 
 
 def members(text: Text, names: frozenset[str] | None = None) -> dict[str, Text]:
