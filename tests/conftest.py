@@ -5,9 +5,11 @@ database; `people` are keys of invented members. `run` drives async code from a 
 """
 
 import asyncio
+import io
 import itertools
 import os
 import threading
+import zipfile
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +35,16 @@ from isac.store import database, embedded, members, migrations
 from isac.store.database import Pool
 
 T = TypeVar("T")
+
+
+def zipped(*files: bytes) -> bytes:
+    """A ZIP archive: `0`, `1` and so on."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, content in enumerate(files):
+            archive.writestr(str(number), content)
+    return out.getvalue()
+
 
 # taxii2-client obeys proxies and netrc of whoever runs the tests.
 os.environ.update(NO_PROXY="*", NETRC="/dev/null")

@@ -303,8 +303,8 @@ def test_old_payloads_go(pool: Pool, run: Callable[..., Any], tmp_path: Path, da
 
     async def keep() -> None:
         async with pool.connection() as conn, conn.transaction():
-            await archive.keep(conn, b"old", "text/plain", times.now() - timedelta(days=401))
-            await archive.keep(conn, b"young", "text/plain", times.now())
+            await archive.keep(conn, archive.packed(b"old"), "text/plain", times.now() - timedelta(days=401))
+            await archive.keep(conn, archive.packed(b"young"), "text/plain", times.now())
 
     run(keep())
     run(jobs._prune(at))

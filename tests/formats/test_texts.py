@@ -158,3 +158,20 @@ def test_a_nest_that_is_never_closed_is_walked_through_once(head: bytes) -> None
     with pytest.raises(Invalid, match="ends before its brackets"):
         cutting.members(text)
     assert text.much < 12 * len(text)
+
+
+def test_more_lines_than_are_taken_are_refused_before_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "MAX_MEMBERS", 1000)
+    lines = b"one.example\n" * 1001
+    reading: list[Callable[[], Any]] = [
+        lambda: text.read(lines),
+        lambda: text.guess(lines),
+        lambda: csv.read(b"a\n" + lines, {"value": "a"}),
+    ]
+    for read in reading:
+        with pytest.raises(Invalid, match="more than 1,000 elements"):
+            read()
+    assert len([*text.read(lines[12:])]) == 1000
+    # Lines of a cell are no rows.
+    table = b'a,b\none.example,"%b"\n' % lines
+    assert len([*csv.read(table, {"value": "a"})]) == 1

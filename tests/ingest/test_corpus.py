@@ -145,9 +145,7 @@ def documents(file: str) -> Iterator[tuple[Payload, Feed | None]]:
 
 def entries(payload: Payload, feed: Feed | None) -> Sequence[bytes | Found | Unreadable]:
     """What the readers find in a document. Raises Invalid."""
-    if payload.pieces is not None:
-        return payload.pieces
-    return [*(files._events(payload) if payload.events else files._read(payload.data, feed))]
+    return payload.pieces if payload.pieces is not None else [*files.entries(payload, feed)]
 
 
 def shortened(payload: Payload) -> Payload:
@@ -229,8 +227,9 @@ def test_hostile_files_end_in_a_sentence(town: Town, file: str) -> None:
 
 def test_trap_1_an_event_that_is_no_json_stops_no_other_and_is_read_as_far_as_it_goes(town: Town) -> None:
     ((payload, _),) = documents("misp/eset-events-a.tar.gz")
-    (broken,) = [event for event in payload.events if not _is_json(event[:])]
-    assert len(list(misp.read_events([broken]))) > 900
+    (broken,) = [document for document in payload.events if not _is_json(document[:])]
+    (event,) = misp.events(broken) or ()
+    assert len(list(misp.read_events([event]))) > 900
     assert accounted(town.take_in(payload, None, "misp/eset-events-a.tar.gz")) > 4000
 
 

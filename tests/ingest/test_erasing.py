@@ -17,7 +17,7 @@ import orjson
 import psycopg
 import pytest
 from psycopg import sql
-from tests.conftest import Person
+from tests.conftest import Person, zipped
 from tests.stix.examples import make
 from tests.test_jobs import rows
 
@@ -214,6 +214,14 @@ def test_a_value_of_a_list_goes_with_each_list_of_its_source_that_names_it(desk:
     (again,) = desk.take(f"{MARK}.example\nfive.example\n".encode(), feed=LIST)
     assert again.outcome.counts == Counts(accepted=1, refused=1)
     assert desk.marked() == {}
+
+
+def test_a_zip_archive_goes_that_carried_a_value(desk: Desk) -> None:
+    desk.take(zipped(b"one.example\n" * 1000, f"{MARK}.example\n".encode()))
+    (indicator,) = {body["id"] for body in desk.shown() if MARK in body["pattern"]}
+    assert rows(desk.url, "SELECT count(*) FROM payload_pieces") == [(1,)]
+    desk.erase(indicator)
+    assert rows(desk.url, "SELECT count(*) FROM payload_pieces") == [(0,)]
 
 
 def test_a_misp_event_goes_that_carried_a_value(desk: Desk) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
+from tests.conftest import zipped
 from tests.stix.examples import make
 
 from isac.errors import NotFound
@@ -94,6 +95,12 @@ def test_each_part_of_an_archive_is_found_again(desk: Desk) -> None:
     readings = desk.take("all.tar.gz", buffer.getvalue())
     assert [reading.outcome.counts.accepted for reading in readings] == [1, 2, 3]
     assert [desk.again(reading.outcome.id).repeated for reading in readings] == [1, 2, 3]
+
+
+def test_a_feeds_lists_in_a_zip_archive_are_read_once_more(desk: Desk) -> None:
+    feed = Feed(name="a-list", path="x", format="text", license="CC0", redistribute=True, sample=True)
+    readings = desk.take("all.zip", zipped(b"a.example\n", b"b.example\nc.example\n"), feed)
+    assert [desk.again(reading.outcome.id, feed).repeated for reading in readings] == [1, 2]
 
 
 @pytest.mark.parametrize("wrong", ["x", "00000000-0000-4000-8000-000000000000"])

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 from pydantic import ValidationError
+from tests.conftest import zipped
 from tests.ingest.sources_desk import NAMES, TERMS, Desk, Run, listed, web
 from tests.ingest.web import Asked, Source, says
 
@@ -243,6 +244,40 @@ def test_a_folder_gives_each_file_once(desk: Desk) -> None:
     assert desk.read(feed)[1] == Counts(accepted=1)
     assert desk.read(feed)[0].outcome == "unchanged"
     assert desk.names() == {"one.example", "two.example", "three.example"}
+
+
+def test_a_zip_archive_gives_its_lists_and_a_broken_one_stops_no_other(desk: Desk) -> None:
+    feed = Feed(name="packed", path="packed.zip", format="text", **TERMS)
+    (desk.around.folder / "packed.zip").write_bytes(zipped(b"one.example\n"))
+    assert desk.read(feed)[1] == Counts(accepted=1)
+    (desk.around.folder / "packed.zip").write_bytes(zipped(b"<html>", b"one.example\n", b"two.example\n"))
+    brought, counts = desk.read(feed)
+    assert (brought.outcome, brought.problem[:22], counts) == ("taken", "packed.zip:0: a web pa", Counts(1, repeated=1))
+    assert desk.names() == {"one.example", "two.example"}
+    assert desk.read(feed)[0].outcome == "unchanged"
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ([], "an archive without one file"),
+        ([b"one.example", b"two.example"], "for one list that names all that holds now"),
+    ],
+)
+def test_a_zip_archive_that_is_of_no_use_changes_nothing(desk: Desk, files: list[bytes], words: str) -> None:
+    (desk.around.folder / "packed.zip").write_bytes(zipped(*files))
+    brought, counts = desk.read(Feed(name="packed", path="packed.zip", format="text", current=True, **TERMS))
+    assert brought.outcome in ("failed", "suspect")
+    assert words in brought.problem
+    assert counts == Counts()
+
+
+def test_of_what_may_not_be_given_on_a_zip_archive_is_looked_at(desk: Desk) -> None:
+    feed = Feed(name="packed", path="packed.zip", format="text", **TERMS | {"redistribute": False})
+    (desk.around.folder / "packed.zip").write_bytes(zipped(b"one.example\n", b"two.example\nthree.example\n"))
+    brought, _ = desk.read(feed)
+    assert (brought.outcome, brought.listed) == ("kept", 3)
+    assert desk.sql("SELECT count(*) FROM payloads") == [(1,)]
 
 
 def test_a_path_does_not_lead_out_of_its_folder(desk: Desk, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a source is asked for again: what stays broken less and less, what was taken in not at all."""
 
+import random
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from isac.ingest.feeds import Feed
 from isac.store import runs
 from isac.store.database import Pool
 from isac.store.runs import Brought, Seen
+from isac.store.submissions import Counts
 
 
 @pytest.fixture(autouse=True)
@@ -130,3 +132,26 @@ def test_a_run_writes_a_row_for_each_document_and_no_list_of_them(desk: Desk) ->
     (inbox / "31.txt").write_bytes(b"host-31.example\n")
     desk.read(feed)
     assert set(before) < set(desk.sql("SELECT name, xmin::text FROM feed_documents ORDER BY name"))
+
+
+def test_a_long_list_that_is_read_again_writes_what_is_new_in_it_alone(desk: Desk) -> None:
+    names = [f"host-{number}.example\n" for number in range(5000)]
+    path = desk.around.folder / "long.txt"
+    path.write_text("".join(names))
+    feed = Feed(name="long", path="long.txt", format="text", **TERMS)
+    assert desk.read(feed)[1].accepted == len(names)
+
+    def written() -> list[tuple[object, ...]]:
+        tables = ("objects", "versions", "grants", "log")
+        return [desk.sql(f"SELECT count(*), max(xmin::text::bigint) FROM {table}")[0] for table in tables]
+
+    before = written()
+    assert desk.read(feed)[0].outcome == "unchanged"
+    # Read again though nothing changed, then in another order and with one value in another's place.
+    path.write_text("".join(names) + "\n")
+    assert desk.read(feed)[1] == Counts(repeated=len(names))
+    assert written() == before
+    random.Random(1).shuffle(names)
+    path.write_text("".join(["another.example\n", *names[1:]]))
+    assert desk.read(feed)[1] == Counts(accepted=1, repeated=len(names) - 1)
+    assert [count for count, _ in written()] == [count + 1 for count, _ in before]  # type: ignore[operator]

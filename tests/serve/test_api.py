@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import psycopg
 import pytest
-from tests.conftest import Person, Running, serving
+from tests.conftest import Person, Running, serving, zipped
 from tests.serve.api_world import EXTRACT, JANUARY, SUBMISSIONS, World, bundle, host, indicator, is_problem, misp
 
 from isac.ingest.feeds import Feed
@@ -34,6 +34,8 @@ FORMATS: dict[str, tuple[Callable[[str], bytes], dict[str, str]]] = {
     "a plain list of a kind": (lambda name: f"{name}\n".encode(), {"kind": "domain"}),
     "a list in UTF-16": (lambda name: name.encode("utf-16"), {}),
     "a list, packed": (lambda name: gzip.compress(name.encode()), {}),
+    "a list in a ZIP archive": (lambda name: zipped(f"{name}\n".encode()), {}),
+    "a table in a ZIP archive": (lambda name: zipped(f"ioc,about\n{name},x\n".encode()), {"columns": "value=ioc"}),
     "a table with our names": (lambda name: f"value;description\n{name};x\n".encode(), {}),
     "a table, named": (lambda name: f"value\n{name}\n".encode(), {"format": "csv"}),
     "a table with columns": (
@@ -66,6 +68,14 @@ def test_each_format_is_taken_in_and_shown_to_the_county_alone(world: World, for
     assert name in world.patterns("ohio_analyst", "us-oh-39901")
     assert name not in world.patterns("oak", "us-oh-39902") | world.patterns("ohio", "us-oh")
     assert world.patterns("cook", "us-oh-39901") == set()
+
+
+def test_all_stix_of_an_archive_is_one_submission(world: World) -> None:
+    names = host(), host()
+    answer = world.post(zipped(*(bundle(indicator(name)) for name in names)), sample="true")
+
+    assert (answer.status_code, answer.json()["counts"]["accepted"]) == (200, 2), answer.text
+    assert world.patterns("franklin", "us-oh-39901").issuperset(names)
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.conftest import Person, serving
+from tests.conftest import Person, serving, zipped
 from tests.serve.api_world import EXTRACT, SUBMISSIONS, World, bundle, host, indicator, is_problem
 
 from isac.errors import Busy
@@ -28,6 +28,9 @@ BAD: dict[str, tuple[int, bytes, dict[str, str]]] = {
     "another coding": (415, b"x", {"Content-Encoding": "br"}),
     "a bomb": (413, gzip.compress(b" " * 3_000_000), {"Content-Encoding": "gzip"}),
     "a bomb as a file": (413, gzip.compress(b" " * 3_000_000), {}),
+    "two lists in a ZIP archive": (400, zipped(b"host-1.example", b"host-2.example"), {}),
+    "an empty ZIP archive": (400, zipped(), {}),
+    "half a ZIP archive": (400, zipped(b"host-1.example")[:-30], {}),
     "zeros": (422, bytes(5000), {}),
     "a PNG": (422, b"\x89PNG\r\n\x1a\n" + bytes(100), {"Content-Type": "image/png"}),
     "JSON that breaks off": (422, b'{"objects": [{', {}),

@@ -89,7 +89,7 @@ def test_of_what_must_not_be_kept_the_hash_stays(
     async def work() -> None:
         async with pool.connection() as conn, conn.transaction():
             for number in range(archive._AT_ONCE * 2 + 1):
-                await archive.keep(conn, b"%d" % number, "text/plain", long_ago)
+                await archive.keep(conn, archive.packed(b"%d" % number), "text/plain", long_ago)
             await archive.drop(conn, b"never", long_ago)
 
     run(work())

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from isac.errors import Invalid
 from isac.formats.found import Found, Unreadable, read_fields, unreadable
-from isac.formats.texts import Text, decode
+from isac.formats.texts import Text, check_lines, decode, holds
 
 # The library's default of 131,072 characters loses rows with a long cell. As large as an object may be at all.
 csv.field_size_limit(1 << 20)
@@ -41,6 +41,9 @@ def read(
     that of a table without one, whose last column takes all that follows. Raises Invalid at once if the header or one
     of its columns is missing.
     """
+    # Between quotation marks a cell may have many lines.
+    if not holds(data, b'"'):
+        check_lines(data)
     wanted = {field: [names] if isinstance(names, str) else list(names) for field, names in columns.items()}
     named = [name for names in wanted.values() for name in names]
     at, delimiter, found = (-1, _delimiter(data, header), [*map(_plain, header)]) if header else _header(data, named)

@@ -8,7 +8,8 @@ itself. Both see one window of a large text after the other.
 import functools
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import TypeVar
 
 import msgspec
@@ -24,6 +25,8 @@ _MAX_PARTS = 200_000
 MAX_DEPTH = 10_000
 #: what is read of a list to learn how its elements are parted, and of the next element, to know such a comma again
 _FIRST, _BEHIND = 4096, 8
+#: where elements are longer, it takes little memory to know where each stands
+_LONG = 64
 
 # All that may stand between two brackets: anything but quotation marks, and whole strings. Possessive, so that nothing
 # is tried twice.
@@ -83,9 +86,11 @@ def elements(text: Text) -> Pieces:
 
 
 def parts(text: Text) -> list[Text]:
-    """The same, each to be cut further: large ones are not copied."""
+    """The same, each to be cut further: those of a large text are not copied."""
     cut = _Cut(text)
-    return [cut.value(begin, end) for begin, end in cut.parts()]
+    if len(text) <= texts.WINDOW:
+        return [cut.value(begin, end) for begin, end in cut.parts()]
+    return [Part(text, *texts.inside(text, begin, end)) for begin, end in cut.parts()]
 
 
 def members(text: Text, names: frozenset[str] | None = None) -> dict[str, Text]:
@@ -297,7 +302,7 @@ class _Cut:
             size = held.rfind(comma) + 1 if comma else 0
             # What is a list by itself ends at a comma of this list, whatever else that comma could have been.
             if size and (raws := _decode(_LIST, b"[%b]" % held[:size])):
-                blocks.note(begin, begin + size, len(raws))
+                blocks.note(begin, begin + size, len(raws), [*map(len, raws)])
                 begin += held.index(b",", size) + 1
                 continue
             enough = texts.WINDOW if comma else min(_FIRST, texts.WINDOW)
@@ -356,17 +361,26 @@ class _Blocks:
     def __init__(self, text: Text) -> None:
         self._text = text
         self._begins, self._ends = array("Q"), array("Q")
+        #: of each block, where its elements begin; nothing, if they are short or more than commas stands between them
+        self._places: list[array[int]] = []
         self.pieces = Pieces(self._load)
 
-    def note(self, begin: int, end: int, count: int) -> None:
+    def note(self, begin: int, end: int, count: int, sizes: Sequence[int] = ()) -> None:
+        """So many elements stand there; `sizes` are theirs without blanks, where they are known."""
         self._begins.append(begin)
         self._ends.append(end)
+        # Each comma takes a byte, so nothing else stands between them if that is all that is missing.
+        bare = sum(sizes) + len(sizes) - 1 == end - begin > _LONG * len(sizes)
+        self._places.append(array("I", accumulate((size + 1 for size in sizes), initial=0) if bare else ()))
         self.pieces.add(count)
 
     def _load(self, number: int) -> list[bytes]:
         begin, end = self._begins[number], self._ends[number]
         if end - begin > LONGEST + texts.WINDOW:
             raise Invalid(f"An element of a list in this file is larger than {LONGEST >> 20} MiB; cut it into several.")
+        if places := self._places[number]:
+            whole = self._text[begin:end]
+            return [whole[at : behind - 1] for at, behind in pairwise(places)]
         held = b"[%b]" % self._text[begin:end]
         if raws := _decode(_LIST, held):
             return [*map(bytes, raws)]

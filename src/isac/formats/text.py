@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from isac.errors import Invalid
 from isac.formats.found import Found, Unreadable, observe, unreadable
-from isac.formats.texts import Text, decode
+from isac.formats.texts import Text, check_lines, decode
 from isac.stix.fangs import refang
 
 # Longer than any URL that a browser takes; a line beyond is a file that is no list.
@@ -29,7 +29,15 @@ _LINES_TRIED = 200
 
 
 def read(data: Text, kind: str | None = None) -> Iterator[Found | Unreadable]:
-    """Every line that is neither blank nor a comment gives Found or Unreadable; a hosts line one for each name."""
+    """Every line that is neither blank nor a comment gives Found or Unreadable; a hosts line one for each name.
+
+    Raises Invalid at once for more lines than are taken.
+    """
+    check_lines(data)
+    return _read(data, kind)
+
+
+def _read(data: Text, kind: str | None) -> Iterator[Found | Unreadable]:
     for number, line in enumerate(decode(data), start=1):
         stripped = line.strip()
         if not stripped or stripped.startswith(_COMMENT):
@@ -52,13 +60,13 @@ def guess(data: Text) -> Iterator[Found | Unreadable]:
             f"is not a feed that can be read as it is: it looks like a table, whose first line is "
             f"«{unreadable(1, first[0], '').text}»; name a feed's definition that says which column holds the values."
         )
-    return _guess(data)
+    return _guess(read(data))
 
 
-def _guess(data: Text) -> Iterator[Found | Unreadable]:
+def _guess(entries: Iterator[Found | Unreadable]) -> Iterator[Found | Unreadable]:
     good = bad = 0
     example = ""
-    for entry in read(data):
+    for entry in entries:
         if isinstance(entry, Unreadable):
             example = example or f"line {entry.line} ({entry.reason})"
             bad += 1

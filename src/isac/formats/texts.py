@@ -63,7 +63,7 @@ class Pieces(Sequence[bytes]):
         """Note the next block, of so many pieces. Raises Invalid if that makes too many."""
         self._ends.append(len(self) + count)
         if len(self) > MAX_MEMBERS:
-            raise Invalid(f"There are more than {MAX_MEMBERS:,} elements in this file; cut it into smaller files.")
+            raise _too_many()
 
     def mapped(self, change: Callable[[bytes], bytes]) -> "Pieces":
         """The same, each changed when it is asked for."""
@@ -153,6 +153,16 @@ def holds(text: Text, word: bytes) -> bool:
             return True
         before = (before + window)[-len(word) :]
     return False
+
+
+def check_lines(text: Text) -> None:
+    """Raises Invalid for more lines than are taken, which would show only when all of them were read."""
+    if len(text) > MAX_MEMBERS and sum(window.count(b"\n") for window in windows(text)) > MAX_MEMBERS:
+        raise _too_many()
+
+
+def _too_many() -> Invalid:
+    return Invalid(f"There are more than {MAX_MEMBERS:,} elements in this file; cut it into smaller files.")
 
 
 def decode(text: Text) -> Iterator[str]:

@@ -167,3 +167,8 @@ class Spool:
             assert self._file
             whole = self._file[whole : whole + begins[-1]]
         return [whole[begin:end] for begin, end in pairwise(begins)]
+
+
+def spooled(some: Iterable[bytes]) -> Pieces:
+    """Pieces that may be many, to be read when all are there."""
+    return Spool(some).pieces

@@ -17,7 +17,7 @@ from isac.errors import Invalid, NotFound
 from isac.formats import texts
 from isac.formats.texts import Text
 from isac.ingest import disk
-from isac.ingest.files import MAX_BYTES, unpacked
+from isac.ingest.files import contents
 from isac.stix.markings import MARKINGS
 from isac.store import archive, erasure, facts, log
 from isac.store.database import Pool
@@ -125,11 +125,11 @@ class _Sought:
         )
 
 
-def _carries(content: Text, organizations: Sequence[int], sought: Sequence[_Sought]) -> bool:
-    try:
-        plain = unpacked(content, MAX_BYTES)
-    except Invalid:
-        plain = content
+def _carries(file: Text, organizations: Sequence[int], sought: Sequence[_Sought]) -> bool:
+    return any(_stands_in(content, organizations, sought) for content in contents(file))
+
+
+def _stands_in(plain: Text, organizations: Sequence[int], sought: Sequence[_Sought]) -> bool:
     by_value = [one.values for one in sought if one.values and one.organizations.intersection(organizations)]
     # What ends or begins at an edge may go on there; it lies within another window, or at an end of the text.
     window = b"\n"

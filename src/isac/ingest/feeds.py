@@ -119,7 +119,7 @@ class Feed(BaseModel):
     """Where it is fetched, without name or password. Either this or `path`."""
 
     path: Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$"), BeforeValidator(_path)] | None = None
-    """A file or a folder beside the definition, packed with gzip or not. Either this or `url`."""
+    """A file or a folder beside the definition, packed (gzip, tar, ZIP) or not. Either this or `url`."""
 
     format: Literal["stix", "csv", "json", "misp", "text", "taxii"]
     """How it is written: STIX, a table with a header, a JSON list of records, MISP events, one value a line; or a

@@ -6,15 +6,17 @@ import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from isac import times
 from isac.errors import Classified, Invalid
 from isac.formats import misp, stix, stix20, text, texts
-from isac.formats.found import Found, Problems, Unreadable
+from isac.formats.found import Found, Problems, Unreadable, one_line
 from isac.formats.texts import WIDE, Part, Pieces, Text, trimmed
 from isac.ingest import disk
 from isac.ingest.authoring import author, for_ever
@@ -32,10 +34,13 @@ from isac.store.submissions import Counts, Kept
 if TYPE_CHECKING:  # pydantic takes longer to load than most lists to read
     from isac.ingest.feeds import Feed
 
+T = TypeVar("T")
+
 #: what a packed file may unpack to: a bomb must not fill the disk
 MAX_BYTES = 4 * 1024 * 1024 * 1024
 #: files in an archive: the largest feeds of events have some ten thousand
 _MAX_FILES = 100_000
+_LONGEST_NAME = 200
 #: objects from which on a second process pays for its start
 LARGE = 5_000
 _GZIP = b"\x1f\x8b"
@@ -83,27 +88,51 @@ def payloads(path: Path, feed: "Feed | None" = None) -> Iterator[Payload]:
     """
     try:
         yield from documents(str(path), disk.opened(path), feed)
+    except Invalid as error:
+        raise Invalid(f"{path}: {error.detail}") from error
     except OSError as error:
         raise Invalid(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
-def documents(path: str, file: Text, feed: "Feed | None" = None) -> Iterator[Payload]:
-    """The same of a file's bytes. Raises Invalid if it is damaged."""
-    try:
-        data = unpacked(file, MAX_BYTES) if file[:2] == _GZIP else file
-        if data[_TAR_AT : _TAR_AT + len(_TAR)] == _TAR:
-            found = _together(path, _in_tar(data), feed)
-        elif data[:4] in _ZIP:
-            found = _together(path, _in_zip(data), feed)
-        else:
-            yield Payload(path, data, file=file)
+def documents(name: str, file: Text, feed: "Feed | None" = None, most: int = 0) -> Iterator[Payload]:
+    """The same of a file's bytes, which may unpack to so many. Raises Invalid if it is damaged or too large."""
+    most = most or MAX_BYTES
+    data = unpacked(file, most)
+    with _damaged():
+        members = _members(data, most)
+        if members is None:
+            yield Payload(name, data, file=file)
             return
-        for member in found:
+        for member in _together(name, members, feed):
             yield replace(member, file=file, part=True)
-    except Invalid as error:
-        raise Invalid(f"{path}: {error.detail}") from error
+
+
+def contents(file: Text) -> Iterator[Text]:
+    """All that a file holds, unpacked; where it is damaged, up to there."""
+    try:
+        data = unpacked(file, MAX_BYTES)
+        yield data
+        # In a tar all stands as it is.
+        if data[:4] in _ZIP:
+            with _damaged():
+                yield from (content for _, content in _in_zip(data, MAX_BYTES))
+    except Invalid:
+        yield file
+
+
+def _members(data: Text, most: int) -> Iterator[tuple[str, Text]] | None:
+    """The files of an archive, by name; None for what is none."""
+    if data[_TAR_AT : _TAR_AT + len(_TAR)] == _TAR:
+        return _in_tar(data, most)
+    return _in_zip(data, most) if data[:4] in _ZIP else None
+
+
+@contextmanager
+def _damaged() -> Iterator[None]:
+    try:
+        yield
     except (EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise Invalid(f"{path}: is damaged ({error}); get it again.") from error
+        raise Invalid(f"is damaged ({error}); get it again.") from error
 
 
 def unpacked(content: Text, most: int) -> Text:
@@ -138,26 +167,26 @@ def _too_large(most: int) -> Invalid:
     return Invalid(f"holds more than {most >> 20:,} MiB; cut it into several files.")
 
 
-def _in_tar(data: Text) -> Iterator[tuple[str, Text]]:
+def _in_tar(data: Text, most: int) -> Iterator[tuple[str, Text]]:
     with tarfile.open(fileobj=disk.as_file(data), mode="r:") as archive:
         # Before anything is read: files with holes take no room in the archive, and empty ones hardly any.
-        _refuse_large(member.size for member in archive)
+        _refuse_large((member.size for member in archive), most)
         for member in archive:
             # Links stand for others, and of a file with holes the archive has parts.
             if member.isreg() and member.sparse is None:
                 yield member.name, Part(data, member.offset_data, member.offset_data + member.size)
             elif member.isfile() and (opened := archive.extractfile(member)) is not None:
-                yield member.name, disk.written(_within(MAX_BYTES, opened.read))
+                yield member.name, disk.written(_within(most, opened.read))
 
 
-def _in_zip(data: Text) -> Iterator[tuple[str, Text]]:
+def _in_zip(data: Text, most: int) -> Iterator[tuple[str, Text]]:
     with zipfile.ZipFile(disk.as_file(data)) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
         if any(member.filename == "[Content_Types].xml" for member in members):
             raise Invalid("is an office document; save it as plain text (UTF-8) and hand that in.")
         if any(member.flag_bits & 1 for member in members):
             raise Invalid("is locked with a password; unpack it first.")
-        _refuse_large(member.file_size for member in members)
+        _refuse_large((member.file_size for member in members), most)
         ends = [0]
 
         def parts() -> Iterator[bytes]:
@@ -173,17 +202,17 @@ def _in_zip(data: Text) -> Iterator[tuple[str, Text]]:
         yield member.filename, Part(whole, begin, end)
 
 
-def _refuse_large(sizes: Iterator[int]) -> None:
+def _refuse_large(sizes: Iterator[int], most: int) -> None:
     total = 0
     for number, size in enumerate(sizes, start=1):
         total += size
-        if total > MAX_BYTES:
-            raise _too_large(MAX_BYTES)
+        if total > most:
+            raise _too_large(most)
         if number > _MAX_FILES:
             raise Invalid(f"holds more than {_MAX_FILES:,} files; cut it into several archives.")
 
 
-def _together(path: str, members: Iterator[tuple[str, Text]], feed: "Feed | None") -> Iterator[Payload]:
+def _together(archive: str, members: Iterator[tuple[str, Text]], feed: "Feed | None") -> Iterator[Payload]:
     """The documents in an archive's files."""
     spool = disk.Spool()
     events: list[Text] = []
@@ -200,11 +229,11 @@ def _together(path: str, members: Iterator[tuple[str, Text]], feed: "Feed | None
             spool.pieces.verbatim &= cut.verbatim
         else:
             # A list, or what its reader will refuse with the reason.
-            yield Payload(f"{path}:{name}", content)
+            yield Payload(f"{archive}:{one_line(name, _LONGEST_NAME)}", content)
     if spool.pieces:
-        yield Payload(path, b"", spool.pieces)
+        yield Payload(archive, b"", spool.pieces)
     if events:
-        yield Payload(path, b"", events=events)
+        yield Payload(archive, b"", events=events)
 
 
 def _cut(data: Text) -> Pieces | None:
@@ -230,7 +259,8 @@ def is_classified(data: Text) -> bool:
     )
 
 
-def _any_classified(payload: Payload) -> bool:
+def any_classified(payload: Payload) -> bool:
+    """The same of all that a document was read from."""
     return any(map(is_classified, (payload.data, *payload.events)))
 
 
@@ -269,36 +299,43 @@ async def ingest(
     if tlp is None and feed is not None:
         tlp = feed.tlp
     came = payload.data if payload.file is None else payload.file
-    read: Sequence[bytes] | Iterator[Found | Unreadable] | None = payload.pieces
-    if payload.events:
-        read = _events(payload)
-    elif read is None:
-        read = await asyncio.to_thread(_read, payload.data, feed or definition)
+    async with _beside(partial(archive.packed, came, disk.spooled)) as packed:
+        read = await asyncio.to_thread(entries, payload, feed or definition)
         # Objects of STIX are looked at one by one.
-        if isinstance(read, Iterator) and await asyncio.to_thread(_any_classified, payload):
+        if isinstance(read, Iterator) and await asyncio.to_thread(any_classified, payload):
             async with pool.connection() as conn, conn.transaction():
                 await archive.drop(conn, came, times.now() if payload.part else None)
             raise Classified("carries a classification banner; nothing classified may come here: call the ISAC.")
-    pieces, problems, again = await _objects(pool, read, asking, feed, tlp, default_tlp(collection.own))
-    looked(pieces, problems)
-    submission = Submission(pieces, collection.own, source, tlp, sample, context)
-    if dry:
-        return Reading(payload.name, await rehearse(pool, submission, asking, free=free), problems)
-    beside = beside and len(pieces) > LARGE
-    outcome = await take_in(pool, submission, asking, free=free, beside=beside, progress=progress)
-    outcome.counts += Counts(repeated=again)
-    async with pool.connection() as conn, conn.transaction():
-        if outcome.unkept:
-            await archive.drop(conn, came, times.now() if payload.part else None)
-        else:
-            kept = await archive.keep(conn, came, media_type, times.now())
-            read_as = definition.model_dump_json(exclude_defaults=True) if definition else None
-            how = Kept(kept, payload.name, feed.name if feed else None, tlp, sample, read_as)
-            await submissions.attach(conn, outcome.id, how)
-            outcome.unkept = await erasure.met(conn, outcome.id, outcome.ids)
+        pieces, problems, again = await _objects(pool, read, asking, feed, tlp, default_tlp(collection.own))
+        looked(pieces, problems)
+        submission = Submission(pieces, collection.own, source, tlp, sample, context)
+        if dry:
+            return Reading(payload.name, await rehearse(pool, submission, asking, free=free), problems)
+        beside = beside and len(pieces) > LARGE
+        outcome = await take_in(pool, submission, asking, free=free, beside=beside, progress=progress)
+        outcome.counts += Counts(repeated=again)
+        async with pool.connection() as conn, conn.transaction():
             if outcome.unkept:
                 await archive.drop(conn, came, times.now() if payload.part else None)
-    return Reading(payload.name, outcome, problems)
+            else:
+                kept = await archive.keep(conn, await packed, media_type, times.now())
+                read_as = definition.model_dump_json(exclude_defaults=True) if definition else None
+                how = Kept(kept, payload.name, feed.name if feed else None, tlp, sample, read_as)
+                await submissions.attach(conn, outcome.id, how)
+                outcome.unkept = await erasure.met(conn, outcome.id, outcome.ids)
+                if outcome.unkept:
+                    await archive.drop(conn, came, times.now() if payload.part else None)
+        return Reading(payload.name, outcome, problems)
+
+
+@asynccontextmanager
+async def _beside(work: Callable[[], T]) -> AsyncIterator[asyncio.Task[T]]:
+    """What is worked out in a thread meanwhile."""
+    task = asyncio.create_task(asyncio.to_thread(work))
+    try:
+        yield task
+    finally:
+        task.cancel()
 
 
 async def _objects(
@@ -319,8 +356,7 @@ async def _objects(
         # As it was first written: the ids of our objects hang on it, and «Vendor» is «vendor».
         name = await members.name(conn, asking.organization)
         if not isinstance(read, Iterator):
-            spool = await asyncio.to_thread(disk.Spool, stix20.upgraded(read, ours, name))
-            return spool.pieces, Problems(), 0
+            return await asyncio.to_thread(disk.spooled, stix20.upgraded(read, ours, name)), Problems(), 0
         return await author(
             conn,
             read,
@@ -334,9 +370,11 @@ async def _objects(
         )
 
 
-def _events(payload: Payload) -> Iterator[Found | Unreadable]:
-    """The values of all MISP of an archive."""
-    return misp.read_events(event for document in payload.events for event in misp.events(document) or ())
+def entries(payload: Payload, feed: "Feed | None") -> Sequence[bytes] | Iterator[Found | Unreadable]:
+    """Objects' own bytes, or the values that it lists. Raises Invalid where it cannot be read as a whole."""
+    if payload.events:
+        return misp.read_events(event for document in payload.events for event in misp.events(document) or ())
+    return payload.pieces if payload.pieces is not None else _read(payload.data, feed)
 
 
 def _read(data: Text, feed: "Feed | None") -> Sequence[bytes] | Iterator[Found | Unreadable]:

@@ -39,10 +39,10 @@ _TURN, _SLOW = 0.002, 0.02
 _AHEAD = 3
 #: pieces of the shortest chunk of a second process
 _SHORT = 500
-#: bytes of a chunk, since objects may have a megabyte each; and those that the second process accepts beforehand
+#: bytes of a chunk, since objects may have a megabyte each
 _ROOM = 4 * 1024 * 1024
-#: pieces that the second process accepts beforehand, since it has to keep them; after so many it listens
-_AT_MOST, _LISTEN = 10_000, 50
+#: pieces that the second process accepts beforehand, and bytes, since it has to keep them; after so many it listens
+_AT_MOST, _AT_MOST_BYTES, _LISTEN = 10_000, 12 * 1024 * 1024, 50
 
 
 @dataclass(slots=True)
@@ -327,7 +327,7 @@ def _judge_all(pieces: Sequence[bytes], pipe: Connection, other: Connection) -> 
 def _accepted_until(pipe: Connection, pieces: Sequence[bytes]) -> dict[int, Object]:
     """What the first pieces are accepted as, by place, until it is told how to judge them."""
     seen: dict[int, Object] = {}
-    room = _ROOM
+    room = _AT_MOST_BYTES
     for place, piece in enumerate(islice(pieces, _AT_MOST)):
         room -= len(piece)
         if room < 0 or (place % _LISTEN == 0 and pipe.poll()):

@@ -10,7 +10,7 @@ from isac.errors import Invalid, NotFound
 from isac.formats.texts import Text
 from isac.ingest import disk
 from isac.ingest.feeds import Feed
-from isac.ingest.files import MAX_BYTES, Payload, Reading, documents, ingest, unpacked
+from isac.ingest.files import Payload, Reading, documents, ingest
 from isac.ingest.intake import handed_by
 from isac.policy.actors import Actor
 from isac.store import archive, members, submissions
@@ -33,7 +33,7 @@ async def replay(
         kept = handed.kept
         file = await _file(conn, kept.payload)
         feed = feed_named(kept.feed) if kept.feed else None
-        payload = Payload(kept.name, unpacked(file, MAX_BYTES), file=file) if feed else _document(kept, file)
+        payload = _document(kept, file, feed)
         asking = await _actor(conn, handed)
         collection = await members.shelf(conn, handed.audience)
     return await ingest(
@@ -56,9 +56,9 @@ async def _file(conn: Connection, payload: int) -> Text:
     return disk.small(file)
 
 
-def _document(kept: Kept, file: Text) -> Payload:
+def _document(kept: Kept, file: Text, feed: Feed | None) -> Payload:
     """The file, or that part of it that was handed in under this name."""
-    parts = list(documents("", file))
+    parts = list(documents("", file, feed))
     # As the part is named in its archive; what is all STIX or all MISP of it has the archive's own name.
     ends = [part for part in parts if part.name and kept.name.endswith(part.name)] or [p for p in parts if not p.name]
     if not ends:

@@ -16,10 +16,10 @@ from isac import times
 from isac.errors import Classified, Invalid, IsacError
 from isac.formats.found import Problems, Unreadable, one_line
 from isac.formats.texts import trimmed
-from isac.ingest import authoring, upstream
+from isac.ingest import authoring, disk, upstream
 from isac.ingest.feeds import Feed
 from isac.ingest.fetching import Fetcher, Outbound
-from isac.ingest.files import MAX_BYTES, Payload, ingest, is_classified, unpacked
+from isac.ingest.files import Payload, any_classified, documents, entries, ingest
 from isac.ingest.intake import Submission, take_in
 from isac.ingest.report import Report
 from isac.ingest.upstream import Document, Place
@@ -235,9 +235,48 @@ class _Running:
     async def _take(
         self, document: Document, collection: Collection, asking: Actor, usual: tuple[int, int] | None
     ) -> None:
-        content = await asyncio.to_thread(unpacked, document.content, MAX_BYTES)
-        begins = (await asyncio.to_thread(trimmed, content))[:1]
-        if not begins:
+        payloads = await asyncio.to_thread(lambda: [*documents(document.name, document.content, self.feed)])
+        if not payloads:
+            raise Suspect("It is an archive without one file.")
+        if len(payloads) == 1:
+            await self._take_one(document, payloads[0], collection, asking, usual)
+        else:
+            await self._take_each(document, payloads, collection, asking)
+        if not self.feed.redistribute:
+            packed = await asyncio.to_thread(archive.packed, document.content, disk.spooled)
+            async with self.guard.transaction():
+                self.payload = await archive.keep(self.guard, packed, document.media_type, times.now())
+        self.documents += 1
+        self.size += len(document.content)
+
+    async def _take_each(
+        self, document: Document, payloads: Sequence[Payload], collection: Collection, asking: Actor
+    ) -> None:
+        """What is in an archive; one that is broken stops no other."""
+        if self.feed.current:
+            raise Invalid("`current` is for one list that names all that holds now, and here are several.")
+        broken = []
+        for payload in payloads:
+            try:
+                await self._take_one(document, payload, collection, asking, None)
+            except Classified:
+                raise
+            except Invalid as error:
+                broken.append(f"{payload.name}: {error.detail}")
+        if len(broken) == len(payloads):
+            raise Invalid(broken[0])
+        self.problems += broken
+
+    async def _take_one(
+        self,
+        document: Document,
+        payload: Payload,
+        collection: Collection,
+        asking: Actor,
+        usual: tuple[int, int] | None,
+    ) -> None:
+        begins = (await asyncio.to_thread(trimmed, payload.data))[:1]
+        if not begins and not payload.events:
             raise Suspect("It is empty, without one byte.")
         if begins == b"<":
             raise Invalid("a web page came instead of the list; look at the address with a browser.")
@@ -257,7 +296,7 @@ class _Running:
 
             reading = await ingest(
                 self.pool,
-                Payload(document.name, content, file=document.content),
+                payload,
                 collection,
                 asking,
                 self.feed.name,
@@ -270,18 +309,14 @@ class _Running:
             self.counts += reading.outcome.counts
             if reading.outcome.counts.refused and not _gave(reading.outcome.counts):
                 why = next((line["message"] for line in reading.outcome.failures), "see its submission.")
-                self.problems.append(f"{document.name}: all {reading.outcome.counts.refused:,} are refused: {why}")
+                self.problems.append(f"{payload.name}: all {reading.outcome.counts.refused:,} are refused: {why}")
             if self.report is not None:
                 self.report.add(reading)
             self.submission = reading.outcome.id
         else:
-            if await asyncio.to_thread(is_classified, content):
+            if await asyncio.to_thread(any_classified, payload):
                 raise Classified("It carries a classification banner, and is not kept: call the ISAC.")
-            looked(*await asyncio.to_thread(_counted, self.feed.read(content)))
-            async with self.guard.transaction():
-                self.payload = await archive.keep(self.guard, document.content, document.media_type, times.now())
-        self.documents += 1
-        self.size += len(document.content)
+            looked(*await asyncio.to_thread(_counted, payload, self.feed))
 
     async def _end_gone(self, collection: Collection, asking: Actor) -> None:
         """What the list has not named for longer than the feed's grace holds no more."""
@@ -304,8 +339,9 @@ def _gave(counts: Counts) -> int:
     return counts.accepted + counts.repeated + counts.held
 
 
-def _counted(read: Sequence[bytes] | Iterator[object]) -> tuple[int, int]:
+def _counted(payload: Payload, feed: Feed) -> tuple[int, int]:
     """How many objects or values it holds, and how many lines cannot be read."""
+    read = entries(payload, feed)
     if not isinstance(read, Iterator):
         return len(read), 0
     listed = unreadable = 0

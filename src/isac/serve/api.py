@@ -20,7 +20,7 @@ from isac.formats.found import Problems
 from isac.formats.prose import Mention
 from isac.ingest import extracting, files
 from isac.ingest.extracting import Extract
-from isac.ingest.files import Payload, Reading
+from isac.ingest.files import Reading
 from isac.package_data import package_data
 from isac.policy.actors import Actor, may_release
 from isac.policy.values import Finding
@@ -137,7 +137,7 @@ async def _hand_in(
     try:
         reading = await files.ingest(
             here.pool,
-            Payload(document.name, document.content, file=document.original),
+            document.payload,
             shelf,
             member,
             source,

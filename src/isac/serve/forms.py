@@ -3,9 +3,10 @@
 Parameters stand in the query or in the form, each once. One that nobody knows is refused: `dryrun=true` would publish.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -15,8 +16,9 @@ from fastapi import Request
 from isac.errors import BadRequest, Invalid, UnsupportedMediaType
 from isac.formats import cutting, misp, texts
 from isac.formats.found import FIELDS, one_line
-from isac.ingest import feeds
+from isac.ingest import feeds, files
 from isac.ingest.feeds import Feed
+from isac.ingest.files import Payload
 from isac.serve import multipart, wire
 from isac.stix import markings
 from isac.stix.markings import TLP
@@ -52,13 +54,18 @@ _HEAD = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What was sent: as it came, and unpacked."""
+    """What was sent: as it came, and what is in it."""
 
     #: of a file of a form; else empty
     name: str
     media_type: str
     original: bytes
-    content: bytes
+    payload: Payload
+
+    @property
+    def content(self) -> bytes:
+        """Unpacked; empty where several files are one document."""
+        return self.payload.data[:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +106,20 @@ async def read(request: Request, max_bytes: int, known: Collection[str]) -> tupl
         content = b"".join([piece async for piece in wire.counted(wire.unpacked(_at_once(original)), max_bytes)])
     if not content.strip(_BLANKS):
         raise BadRequest("There is nothing in the body; send the document in it, or as the file of a form.")
-    return Document(one_line(name, _MAX_NAME), one_line(media_type, _MAX_NAME), original, content), texts
+    name = one_line(name, _MAX_NAME)
+    payload = replace(await asyncio.to_thread(_only, name, content, max_bytes), file=original)
+    return Document(name, one_line(media_type, _MAX_NAME), original, payload), texts
+
+
+def _only(name: str, content: bytes, most: int) -> Payload:
+    """The document, which may stand in an archive. Raises BadRequest."""
+    try:
+        found = [*files.documents(name, content, most=most)]
+    except Invalid as error:
+        raise BadRequest(f"The document {error.detail}") from error
+    if len(found) != 1:
+        raise BadRequest(f"The archive holds {len(found):,} documents; send one at a time.")
+    return found[0]
 
 
 async def _at_once(content: bytes) -> AsyncIterator[bytes]:
@@ -186,6 +206,8 @@ def yes(texts: Mapping[str, str], name: str) -> bool:
 
 def _definition(texts: Mapping[str, str], document: Document) -> Feed | None:
     """How to read it, as a feed's definition says it; None where that is to be told by how it begins."""
+    if document.payload.pieces is not None or document.payload.events:
+        return None
     columns = _columns(texts["columns"]) if "columns" in texts else {}
     form = texts.get("format") or _format(texts, document)
     if form is None:

@@ -5,7 +5,8 @@ A payload is kept once, in gzip pieces of 1 MiB; whoever brings the same again o
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 
 from isal import igzip
@@ -30,15 +31,37 @@ def digest_of(content: Text) -> bytes:
     return digest.digest()
 
 
-async def keep(conn: Connection, content: Text, media_type: str, at: datetime) -> int:
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A payload as it is kept."""
+
+    digest: bytes
+    #: of what came
+    size: int
+    pieces: Iterable[bytes]
+
+
+def packed(content: Text, hold: Callable[[Iterable[bytes]], Iterable[bytes]] = list) -> Packed:
+    """What came, packed piece by piece; `hold` puts the pieces where there is room for them."""
+    digest = hashlib.sha256()
+
+    def parts() -> Iterator[bytes]:
+        for window in windows(content, _PIECE):
+            digest.update(window)
+            yield igzip.compress(window, _LEVEL)
+
+    held = hold(parts())
+    return Packed(digest.digest(), len(content), held)
+
+
+async def keep(conn: Connection, payload: Packed, media_type: str, at: datetime) -> int:
     """Keep a payload; answers its database key. Call it in a transaction."""
-    digest = await asyncio.to_thread(digest_of, content)
     ((pk, new),) = await fetch(
         conn,
         """INSERT INTO payloads (sha256, size, media_type, first_at, last_at) VALUES (%s, %s, %s, %s, %s)
            ON CONFLICT (sha256) DO UPDATE SET last_at = greatest(payloads.last_at, excluded.last_at)
            RETURNING pk, xmax = 0""",
-        (digest, len(content), media_type, at, at),
+        (payload.digest, payload.size, media_type, at, at),
     )
     if new:
         async with (
@@ -46,9 +69,8 @@ async def keep(conn: Connection, content: Text, media_type: str, at: datetime) -
             cursor.copy("COPY payload_pieces (payload, nth, gzip) FROM STDIN (FORMAT binary)") as copy,
         ):
             copy.set_types(["int8", "int4", "bytea"])
-            for nth, begin in enumerate(range(0, len(content), _PIECE)):
-                packed = await asyncio.to_thread(igzip.compress, content[begin : begin + _PIECE], _LEVEL)
-                await copy.write_row((pk, nth, packed))
+            for nth, piece in enumerate(payload.pieces):
+                await copy.write_row((pk, nth, piece))
     return int(pk)
 
 
