@@ -13,7 +13,7 @@ from tests.conftest import Person, copied
 
 from isac.ingest.intake import Outcome, Submission, take_in
 from isac.policy.actors import Actor
-from isac.store import database, members, objects, submissions, tables
+from isac.store import database, members, objects, tables, triage
 from isac.store.database import Pool
 from isac.store.members import Collection
 from isac.store.objects import Query, Versions
@@ -64,7 +64,7 @@ class Desk:
 
     def rules(self) -> dict[str, str]:
         """The rule that holds each held object."""
-        held: list[tuple[int, submissions.Held]] = self.ask(submissions.held, 10_000)
+        held: list[tuple[int, triage.Held]] = self.ask(triage.held, 10_000)
         return {each.stix_id: each.rule for _, each in held if each.stix_id in self._sent}
 
     def rows(self) -> dict[str, Any]:

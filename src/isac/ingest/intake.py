@@ -23,9 +23,10 @@ from isac.policy.actors import Actor, Audience, Role
 from isac.policy.admit import ERASED, Admission, Arrival, Move, Poster, was_erased
 from isac.policy.screen import Survey, default_tlp
 from isac.stix.markings import TLP
-from isac.store import audit, erasure, facts, log, members, submissions
+from isac.store import audit, erasure, facts, log, members, submissions, triage
 from isac.store.database import Connection, Pool
-from isac.store.submissions import LINES, Counts, Holding
+from isac.store.submissions import LINES, Counts
+from isac.store.triage import Holding
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +210,7 @@ async def _write(
         batch = await without_erased(conn, batch, now)
         found = verdicts(batch, weighed.admissions, now)
         if found.holdings:
-            await submissions.hold(conn, pk, audience.pk, found.holdings, now)
+            await triage.hold(conn, pk, audience.pk, found.holdings, now)
         taken = await log.put(conn, weighed, audience, poster, by, pk)
         await submissions.count(conn, pk, found.counts)
         told = found.entered if len(outcome.successes) <= LINES else []

@@ -11,9 +11,10 @@ from isac.ingest.intake import handed_by, poster_of
 from isac.ingest.judging import arrival, line
 from isac.policy.admit import Admission, Move, Poster
 from isac.stix.objects import accept
-from isac.store import audit, facts, log, members, submissions
+from isac.store import audit, facts, log, members, triage
 from isac.store.database import Connection, Pool
-from isac.store.submissions import Counts, Taker, Waiting
+from isac.store.submissions import Counts
+from isac.store.triage import Taker, Waiting
 
 _logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ async def take_due(pool: Pool, at: datetime, actor: str) -> int:
     Each is judged anew, for each submission in which it came and with the rights that who handed it in has by now.
     """
     async with pool.connection() as conn:
-        due = await submissions.due(conn, at, _MOST)
+        due = await triage.due(conn, at, _MOST)
     for pk in due:
         try:
             async with pool.connection() as conn, conn.transaction():
@@ -40,19 +41,19 @@ async def take_due(pool: Pool, at: datetime, actor: str) -> int:
 
 async def _take(conn: Connection, pk: int, at: datetime, actor: str) -> None:
     """One object, in the order of locks that `intake` has: producers, ids, what is held, the log, the counts."""
-    found = await submissions.waiting(conn, pk)
+    found = await triage.waiting(conn, pk)
     if found is None:
         return
     posters = [await _poster(conn, taker) for taker in found.takers]
     await facts.lock(conn, [found.stix_id])
-    await submissions.lock_held(conn, pk)
-    if found != await submissions.waiting(conn, pk):
+    await triage.lock_held(conn, pk)
+    if found != await triage.waiting(conn, pk):
         return  # somebody has just handed it in once more: in the next round
     became = [
         await _take_for(conn, pk, found, taker, poster, at) for taker, poster in zip(found.takers, posters, strict=True)
     ]
     if not any(verdict.rule for verdict in became):
-        await submissions.let_go(conn, pk)
+        await triage.let_go(conn, pk)
     words = ", ".join(f"held, {each.rule}" if each.rule else each.move.value for each in became)
     await audit.record(conn, actor, "due", found.stix_id, f"{found.audience}: {words}", at)
 
@@ -85,7 +86,7 @@ async def _take_for(
             (verdict,) = weighed.admissions
             await log.put(conn, weighed, audience, poster, facts.By(poster.actor.key_id, at), taker.submission)
     if verdict.rule:
-        await submissions.hold_on(conn, pk, taker.submission, verdict.rule, verdict.reason)
+        await triage.hold_on(conn, pk, taker.submission, verdict.rule, verdict.reason)
         return verdict
     refused, repeated = verdict.move is Move.REFUSE, verdict.move is Move.REPEAT
     # The first of several that are the same enters, the others are there already.
@@ -93,5 +94,5 @@ async def _take_for(
     rest = 0 if refused else taker.number - first
     became = Counts(accepted=first, repeated=rest, refused=taker.number if refused else 0)
     told = line(found.stix_id, version, verdict.reason if refused else None, at)
-    await submissions.settle(conn, pk, taker, became, told)
+    await triage.settle(conn, pk, taker, became, told)
     return verdict
