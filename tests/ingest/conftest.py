@@ -26,7 +26,7 @@ class Desk:
     """Where people hand in. All tests of this file share a database, so each sees only what it sent itself."""
 
     def __init__(self, pool: Pool, run: Run, people: dict[str, Person], url: str) -> None:
-        self.pool, self.run, self._people, self._url = pool, run, people, url
+        self.pool, self.run, self._people, self.url = pool, run, people, url
         self._sent: set[str] = set()
 
     def actor(self, person: str) -> Actor:
@@ -70,7 +70,7 @@ class Desk:
     def rows(self) -> dict[str, Any]:
         """Number and content of all rows of all tables; each hand-over leaves its own in three of them."""
         own = ("submissions", "pendings", "audit")
-        with psycopg.connect(self._url) as conn:
+        with psycopg.connect(self.url) as conn:
             names = [name for name in tables.metadata.tables if name.split(".")[-1] not in own]
             assert {"versions", "held", "log", "grants"} <= {name.split(".")[-1] for name in names}
             content = sql.SQL("SELECT count(*), md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {} t")

@@ -401,6 +401,7 @@ pendings = Table(
     # as this submission may know it, which another organization's may not
     _must("reason", Text),
     PrimaryKeyConstraint("submission", "held"),
+    Index("pendings_held", "held"),
 )
 
 log = Table(

@@ -11,7 +11,7 @@ from isac.stix import objects
 from isac.stix.markings import TLP
 from isac.store.database import Connection
 from isac.store.facts import fetch
-from isac.store.submissions import Counts, count
+from isac.store.submissions import LINES, Counts, count
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,18 @@ async def held_reasons(conn: Connection) -> list[tuple[str, int]]:
 
 
 @dataclass(frozen=True, slots=True)
+class Due:
+    """What may be taken in now, without its bytes."""
+
+    until: datetime
+    #: database key
+    pk: int
+    stix_id: str
+    #: bytes
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Taker:
     """A submission in which it came: its database key, by whom, and how many of its objects these bytes are."""
 
@@ -132,64 +144,116 @@ class Waiting:
     audience: str
     tlp: TLP
     raw: bytes
-    #: the first hand-over, and then all of keys, in their order
-    takers: list[Taker]
 
 
-async def due(conn: Connection, at: datetime, limit: int) -> list[int]:
-    """Database keys of what was held until then, the earliest first."""
-    rows = await fetch(conn, "SELECT pk FROM held WHERE until <= %s ORDER BY until, pk LIMIT %s", (at, limit))
-    return [pk for (pk,) in rows]
-
-
-async def waiting(conn: Connection, pk: int) -> Waiting | None:
-    """What is held for its time; None where it is so no more."""
+async def due(conn: Connection, at: datetime, after: Due | None, limit: int) -> list[Due]:
+    """What was held until then, the earliest first: the page after `after`."""
     rows = await fetch(
         conn,
-        """SELECT h.stix_id, a.code, h.tlp, h.raw FROM held h JOIN audiences a ON a.pk = h.audience
-           WHERE h.pk = %s AND h.until IS NOT NULL""",
-        (pk,),
+        """SELECT until, pk, stix_id, octet_length(raw) FROM held
+           WHERE until <= %s AND (until, pk) > (coalesce(%s, '-infinity'::timestamptz), %s)
+           ORDER BY until, pk LIMIT %s""",
+        (at, after and after.until, after.pk if after else 0, limit),
     )
-    if not rows:
-        return None
-    ((stix_id, audience, tlp, raw),) = rows
-    takers = await fetch(
+    return [Due(*row) for row in rows]
+
+
+async def waiting(conn: Connection, pks: Sequence[int]) -> dict[int, Waiting]:
+    """What of these is held for its time, by its database key."""
+    rows = await fetch(
         conn,
-        """SELECT s.pk, s.actor, o.name, EXISTS (SELECT FROM keys k WHERE k.key_id = s.actor), coalesce(p.count, 1)
-           FROM held h JOIN submissions s ON s.pk = h.submission
-                                          OR s.pk IN (SELECT submission FROM pendings WHERE held = h.pk)
-           JOIN organizations o ON o.pk = s.organization
-           LEFT JOIN pendings p ON p.held = h.pk AND p.submission = s.pk
-           WHERE h.pk = %s ORDER BY s.pk""",
-        (pk,),
+        """SELECT h.pk, h.stix_id, a.code, h.tlp, h.raw FROM held h JOIN audiences a ON a.pk = h.audience
+           WHERE h.pk = ANY(%s) AND h.until IS NOT NULL ORDER BY h.until, h.pk""",
+        (list(pks),),
     )
-    return Waiting(stix_id, audience, TLP(tlp), raw, [Taker(*taker) for taker in takers])
+    return {pk: Waiting(stix_id, audience, TLP(tlp), raw) for pk, stix_id, audience, tlp, raw in rows}
 
 
-async def lock_held(conn: Connection, pk: int) -> None:
-    """Let nobody hand the same bytes in until the transaction ends. To be called after the ids are locked."""
-    await conn.execute("SELECT FROM held WHERE pk = %s FOR UPDATE", (pk,))
+async def takers(conn: Connection, pks: Sequence[int]) -> dict[int, list[Taker]]:
+    """Of each: the first hand-over, and all of keys, in their order."""
+    rows = await fetch(
+        conn,
+        # By key, each: without statistics PostgreSQL would rather read all submissions that there ever were.
+        """SELECT t.held, s.pk, s.actor, o.name, s.by_key, t.count
+           FROM (SELECT held, submission, max(count) AS count
+                 FROM (SELECT pk AS held, submission, 1 AS count FROM held WHERE pk = ANY(%(pks)s)
+                       UNION ALL SELECT held, submission, count FROM pendings WHERE held = ANY(%(pks)s)) AS each
+                 GROUP BY held, submission) AS t,
+           LATERAL (SELECT pk, actor, organization, EXISTS (SELECT FROM keys k WHERE k.key_id = actor) AS by_key
+                    FROM submissions WHERE pk = t.submission OFFSET 0) AS s,
+           LATERAL (SELECT name FROM organizations WHERE pk = s.organization OFFSET 0) AS o
+           ORDER BY t.held, s.pk""",
+        {"pks": list(pks)},
+    )
+    found: dict[int, list[Taker]] = {}
+    for pk, *taker in rows:
+        found.setdefault(pk, []).append(Taker(*taker))
+    return found
 
 
-async def hold_on(conn: Connection, pk: int, submission: int, rule: str, reason: str) -> None:
-    """Its time has come, but now it waits for something else."""
+async def lock_held(conn: Connection, pks: Sequence[int]) -> set[int]:
+    """Let nobody hand the same bytes in until the transaction ends; answers which of them still wait for their time.
+
+    To be called after the ids are locked.
+    """
+    rows = await fetch(
+        conn,
+        # In the order of `hold`, so that nobody waits in a circle.
+        "SELECT pk FROM held WHERE pk = ANY(%s) AND until IS NOT NULL ORDER BY digest, pk FOR UPDATE",
+        (list(pks),),
+    )
+    return {pk for (pk,) in rows}
+
+
+async def hold_on(conn: Connection, pk: int, submission: int | None, rule: str, reason: str) -> None:
+    """Its time has come, but now it waits for something else, as this submission may know it, or every one."""
     await conn.execute("UPDATE held SET rule = %s, reason = %s, until = NULL WHERE pk = %s", (rule, reason, pk))
-    await conn.execute("UPDATE pendings SET reason = %s WHERE held = %s AND submission = %s", (reason, pk, submission))
+    await conn.execute(
+        "UPDATE pendings SET reason = %s WHERE held = %s AND submission = coalesce(%s, submission)",
+        (reason, pk, submission),
+    )
 
 
-async def settle(conn: Connection, pk: int, taker: Taker, became: Counts, line: dict[str, str]) -> None:
-    """A submission waits for it no more: what it became, and its line in the status."""
-    await conn.execute("DELETE FROM pendings WHERE held = %s AND submission = %s", (pk, taker.submission))
-    await count(conn, taker.submission, became + Counts(held=-taker.number))
-    ((stored,),) = await fetch(conn, "SELECT report FROM submissions WHERE pk = %s", (taker.submission,))
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of something that waited, in one submission: its counts, and its line in the status."""
+
+    held: int
+    number: int
+    became: Counts
+    line: dict[str, str]
+
+
+async def settle(conn: Connection, submission: int, settled: Sequence[Settled]) -> None:
+    """A submission waits for these no more. Their lines go into its status, where that is to be whole."""
+    await conn.execute(
+        "DELETE FROM pendings WHERE held = ANY(%s) AND submission = %s", ([each.held for each in settled], submission)
+    )
+    waited = Counts(held=-sum(each.number for each in settled))
+    await count(conn, submission, sum((each.became for each in settled), waited))
+    ((entered, refused, stored),) = await fetch(
+        conn, "SELECT accepted + repeated, refused, report FROM submissions WHERE pk = %s", (submission,)
+    )
+    if min(entered, refused) > LINES:
+        return
     report: dict[str, Any] = orjson.loads(stored) if stored else {}
-    lines = report.setdefault("failures" if became.refused else "successes", [])
-    if became.repeated:
-        report.setdefault("repeated", []).extend(range(len(lines), len(lines) + taker.number))
-    lines += [line] * taker.number
-    await conn.execute("UPDATE submissions SET report = %s WHERE pk = %s", (orjson.dumps(report), taker.submission))
+    for each in settled:
+        lines = report.setdefault("failures" if each.became.refused else "successes", [])
+        if each.became.repeated:
+            # The first of several that are the same enters, the others are there already.
+            first = len(lines) + each.became.accepted
+            report.setdefault("repeated", []).extend(range(first, first + each.became.repeated))
+        lines += [each.line] * each.number
+    for name, number in (("successes", entered), ("failures", refused)):
+        if number > LINES or len(report.get(name, ())) != number:
+            report.pop(name, None)
+            if name == "successes":
+                report.pop("repeated", None)
+    rest = orjson.dumps(report)
+    if rest != stored:
+        await conn.execute("UPDATE submissions SET report = %s WHERE pk = %s", (rest, submission))
 
 
-async def let_go(conn: Connection, pk: int) -> None:
-    """Nobody waits for it any more."""
-    await conn.execute("DELETE FROM held WHERE pk = %s", (pk,))
+async def let_go(conn: Connection, pks: Sequence[int]) -> None:
+    """Nobody waits for these any more."""
+    await conn.execute("DELETE FROM held WHERE pk = ANY(%s)", (list(pks),))
