@@ -8,6 +8,7 @@ hour.
 
 import asyncio
 import contextlib
+import logging
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,8 @@ from isac.policy.actors import MANAGERS, Actor, Audience, Role
 from isac.stix.markings import TLP
 from isac.store.database import Away, Connection, Pool
 from isac.store.facts import as_uuid, fetch
+
+_logger = logging.getLogger(__name__)
 
 #: longer lists are left out, as they are of a report
 LINES = 10_000
@@ -78,9 +81,10 @@ async def begin(
     public_id = str(uuid.uuid4())
     ((pk,),) = await fetch(
         conn,
-        """INSERT INTO submissions (id, organization, actor, audience, source, received_at, context)
-           VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING pk""",
-        (public_id, asking.organization, asking.key_id, audience, source, at, context),
+        # It may have been looked over for minutes since it came.
+        """INSERT INTO submissions (id, organization, actor, audience, source, received_at, alive_at, context)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING pk""",
+        (public_id, asking.organization, asking.key_id, audience, source, at, times.now(), context),
     )
     return pk, public_id
 
@@ -131,9 +135,13 @@ async def alive(pool: Pool, pk: int) -> AsyncIterator[None]:
 async def _beat(pool: Pool, pk: int) -> None:
     while True:
         await asyncio.sleep(_BEAT)
-        with contextlib.suppress(Away):  # then taking it in fails, too, or it goes on
+        try:
             async with pool.connection() as conn:
                 await conn.execute("UPDATE submissions SET alive_at = %s WHERE pk = %s", (times.now(), pk))
+        except Away:
+            pass  # then taking it in fails, too, or it goes on
+        except Exception:  # whatever it is: who falls silent for a minute is ended as cut off, so it is tried again
+            _logger.exception("a submission under way cannot say so")
 
 
 async def end_cut_off(conn: Connection, at: datetime) -> list[str]:
