@@ -156,14 +156,11 @@ def test_what_is_still_worked_on_is_waited_for() -> None:
     assert len(asked) == 4
 
 
-def test_another_document_or_another_audience_is_another_request() -> None:
-    names = {
-        client._name(content, media_type, params)
-        for content in (b"a", b"b")
-        for media_type in ("text/csv", "text/plain")
-        for params in ({}, {"audience": "us"}, {"audience": "us-oh"}, {"tlp": "us"})
-    }
-    assert len(names) == 16
+def test_each_run_is_a_request_of_its_own() -> None:
+    """The first answer is no answer of today: rights, clocks and what is known may have changed."""
+    _, (first, *_) = handed(lambda *_: taken())
+    _, (second, *_) = handed(lambda *_: taken())
+    assert first.headers["idempotency-key"] != second.headers["idempotency-key"]
 
 
 # ------------------------------------------------------------------------------------------- addresses, certificates
@@ -211,13 +208,33 @@ def test_a_certificate_that_is_not_to_be_trusted_says_what_to_do(known: bool, tm
     assert asked == []
 
 
-def test_a_server_that_is_away_is_one_sentence() -> None:
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://127.0.0.1:1", "no server answers there. Is the address right"),
+        ("https://isac.invalid", "no machine of this name is known. Is the address right"),
+    ],
+)
+def test_a_server_that_is_away_is_one_sentence(url: str, why: str) -> None:
     async def ask() -> None:
-        async with Client("http://127.0.0.1:1", KEY) as ours:
+        async with Client(url, KEY) as ours:
             await ours.submit(b"x", TABLE, {})
 
-    with pytest.raises(Unreachable, match="cannot be reached"):
+    with pytest.raises(Unreachable) as error:
         asyncio.run(ask())
+    assert error.value.detail == f"{url} cannot be reached: {why}, is there a network?"
+
+
+def test_a_server_without_https_is_one_sentence() -> None:
+    async def both() -> None:
+        async def respond(one: Asked, out: asyncio.StreamWriter) -> None:
+            out.write(taken())
+
+        async with source(respond) as server, Client(server.address.replace("http:", "https:"), KEY) as ours:
+            await ours.submit(b"x", TABLE, {})
+
+    with pytest.raises(Unreachable, match="does not speak HTTPS as it should: are the address and its port right"):
+        asyncio.run(both())
 
 
 # ------------------------------------------------------------------------------------------------------- isac submit
@@ -267,12 +284,12 @@ def submissions(url: str) -> int:
 
 def test_a_file_that_is_taken_ends_with_zero_and_twice_is_once(shell: Shell, database_url: str) -> None:
     (shell.folder / "report.json").write_text(json.dumps([tool("Lantern"), tool("Candle")]))
-    for _ in range(2):
+    for numbers in ("accepted 2, held 0, refused 0, repeated 0", "accepted 0, held 0, refused 0, repeated 2"):
         assert shell.submit("report.json", to="us-oh", tlp="TLP:GREEN") == 0
-        assert shell.said[0] == "report.json: accepted 2, held 0, refused 0, repeated 0"
+        assert shell.said[0] == f"report.json: {numbers}"
         assert shell.said[1].startswith("  for us-oh, submission ")
         assert len(shell.said) == 2
-    assert submissions(database_url) == 1
+    assert submissions(database_url) == 2
 
 
 def test_each_object_that_is_held_or_refused_has_its_reason(shell: Shell) -> None:
@@ -304,17 +321,20 @@ def test_a_file_that_cannot_be_read_costs_no_other(shell: Shell) -> None:
     (shell.folder / "table.txt").write_text("a,b,c\n" * 9)
     (shell.folder / "list.txt").write_text("CVE-2026-10001\n")
 
-    assert shell.submit("absent", "table.txt", "list.txt") == 1
+    (shell.folder / "empty.txt").write_text("")
+
+    assert shell.submit("absent", "table.txt", "empty.txt", "list.txt") == 1
     assert shell.said[0].startswith("not read: absent: cannot be read (No such file")
     assert shell.said[1].startswith("not taken: table.txt: The document is not a feed that can be read as it is")
-    assert shell.said[2] == "list.txt: accepted 1, held 0, refused 0, repeated 0"
+    assert shell.said[2] == "not taken: empty.txt: It is empty."
+    assert shell.said[3] == "list.txt: accepted 1, held 0, refused 0, repeated 0"
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"to": "us-zz"}, "Look at the code behind --to"),
-        ({"to": "us"}, "This key may read us, but not hand in for it"),
+        ({"to": "us"}, "This key may read us, but not hand in for it; leave --to out"),
         ({"tlp": "gren"}, "--tlp: «gren» is no TLP"),
     ],
 )

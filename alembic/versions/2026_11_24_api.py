@@ -13,6 +13,7 @@ def upgrade() -> None:
 
 API = """
 SET LOCAL lock_timeout = '4s';
+SET LOCAL statement_timeout = '5s';
 
 ALTER TABLE submissions
   ADD context text NOT NULL DEFAULT '',

@@ -13,6 +13,7 @@ def upgrade() -> None:
 
 CUT_OFF = """
 SET LOCAL lock_timeout = '4s';
+SET LOCAL statement_timeout = '5s';
 
 ALTER TABLE submissions ADD alive_at timestamptz;
 CREATE INDEX submissions_open ON submissions (pk) WHERE completed_at IS NULL;

@@ -13,6 +13,7 @@ def upgrade() -> None:
 
 ERASED = """
 SET LOCAL lock_timeout = '4s';
+SET LOCAL statement_timeout = '5s';
 
 CREATE TABLE erased (
   pk bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

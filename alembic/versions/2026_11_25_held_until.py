@@ -13,6 +13,7 @@ def upgrade() -> None:
 
 HELD_UNTIL = """
 SET LOCAL lock_timeout = '4s';
+SET LOCAL statement_timeout = '5s';
 
 ALTER TABLE held ADD until timestamptz, ADD tlp smallint;
 CREATE INDEX held_until ON held (until) WHERE until IS NOT NULL;

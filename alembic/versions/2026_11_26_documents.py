@@ -17,6 +17,7 @@ def upgrade() -> None:
 
 DOCUMENTS = """
 SET LOCAL lock_timeout = '4s';
+SET LOCAL statement_timeout = '5s';
 
 CREATE TABLE feed_documents (
   feed text NOT NULL,

@@ -5,9 +5,10 @@ errors.
 """
 
 import asyncio
-import hashlib
 import ipaddress
+import socket
 import ssl
+import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -75,10 +76,13 @@ class Client:
         `progress` hears how many bytes were sent. Raises Unprocessable where this document cannot be taken, Invalid
         where no document can be so, Unreachable where the server cannot be asked.
         """
+        if not content:
+            raise Unprocessable("It is empty.")
         headers = {
             "Content-Type": media_type,
             "Content-Length": str(len(content)),
-            "Idempotency-Key": _name(content, media_type, params),
+            # For tries within this call alone: by the next one rights, clocks and what is known may have changed.
+            "Idempotency-Key": str(uuid.uuid4()),
         }
         sent = 0
 
@@ -165,7 +169,7 @@ class Client:
             raise Unprocessable(_detail(answer))
         if status >= 500:
             raise Unreachable(f"{url} answers {status}: {_detail(answer)}")
-        raise Invalid(_detail(answer))
+        raise Invalid(_detail(answer).replace("`audience`", "--to"))
 
 
 def _checked(url: str) -> str:
@@ -188,15 +192,6 @@ def _is_here(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _name(content: bytes, media_type: str, params: Mapping[str, str]) -> str:
-    """Of the bytes and all that is said of them: the same again is the same request."""
-    digest = hashlib.sha256()
-    for part in (media_type, *(f"{name}={value}" for name, value in sorted(params.items()))):
-        digest.update(part.encode() + b"\0")
-    digest.update(content)
-    return digest.hexdigest()
 
 
 def _put_off(answer: httpx2.Response) -> float | None:
@@ -231,6 +226,20 @@ def _certificate(error: BaseException | None) -> ssl.SSLError | None:
     return None
 
 
+def _why(error: httpx2.TransportError) -> str:
+    """Why there is no connection, without a library's own words."""
+    if isinstance(error, httpx2.ProxyError):
+        return "the proxy of ISAC_OUTBOUND_PROXY refuses"
+    if isinstance(error, httpx2.ConnectTimeout):
+        return f"nothing answers within {_SILENCE:.0f} seconds"
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, socket.gaierror):
+            return "no machine of this name is known"
+        cause = cause.__cause__ or cause.__context__
+    return "no server answers there"
+
+
 def _words(url: str, error: httpx2.TransportError, tries: int) -> str:
     tls = _certificate(error)
     if isinstance(tls, ssl.SSLCertVerificationError):
@@ -240,9 +249,9 @@ def _words(url: str, error: httpx2.TransportError, tries: int) -> str:
             "nothing."
         )
     if tls is not None:
-        return f"{url} does not speak HTTPS as it should ({tls.reason}): is the address right?"
+        return f"What answers at {url} does not speak HTTPS as it should: are the address and its port right?"
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
-        return f"{url} cannot be reached ({error or type(error).__name__}): is the address right, is there a network?"
+        return f"{url} cannot be reached: {_why(error)}. Is the address right, is there a network?"
     return (
         f"{url} broke off {tries} times ({type(error).__name__}). Run the same command again: what was taken in "
         "already is not taken in twice."

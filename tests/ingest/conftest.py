@@ -13,7 +13,7 @@ from tests.conftest import Person, copied
 
 from isac.ingest.intake import Outcome, Submission, take_in
 from isac.policy.actors import Actor
-from isac.store import database, members, objects, submissions, tables
+from isac.store import database, members, objects, tables, triage
 from isac.store.database import Pool
 from isac.store.members import Collection
 from isac.store.objects import Query, Versions
@@ -26,7 +26,7 @@ class Desk:
     """Where people hand in. All tests of this file share a database, so each sees only what it sent itself."""
 
     def __init__(self, pool: Pool, run: Run, people: dict[str, Person], url: str) -> None:
-        self.pool, self.run, self._people, self._url = pool, run, people, url
+        self.pool, self.run, self._people, self.url = pool, run, people, url
         self._sent: set[str] = set()
 
     def actor(self, person: str) -> Actor:
@@ -64,13 +64,13 @@ class Desk:
 
     def rules(self) -> dict[str, str]:
         """The rule that holds each held object."""
-        held: list[tuple[int, submissions.Held]] = self.ask(submissions.held, 10_000)
+        held: list[tuple[int, triage.Held]] = self.ask(triage.held, 10_000)
         return {each.stix_id: each.rule for _, each in held if each.stix_id in self._sent}
 
     def rows(self) -> dict[str, Any]:
         """Number and content of all rows of all tables; each hand-over leaves its own in three of them."""
         own = ("submissions", "pendings", "audit")
-        with psycopg.connect(self._url) as conn:
+        with psycopg.connect(self.url) as conn:
             names = [name for name in tables.metadata.tables if name.split(".")[-1] not in own]
             assert {"versions", "held", "log", "grants"} <= {name.split(".")[-1] for name in names}
             content = sql.SQL("SELECT count(*), md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {} t")

@@ -1,5 +1,6 @@
 """A submission whose server is killed is ended by whoever works next: what was taken is counted, the rest is told."""
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +78,7 @@ def test_what_a_killed_server_took_is_counted_and_the_rest_is_told(
     assert 0 < accepted < NUMBER
     with worker(database_url, tmp_path):
         # Its writer was heard of just now, so it might only be slow.
-        rows(database_url, "UPDATE submissions SET received_at = received_at - interval '1 hour'")
+        rows(database_url, "UPDATE submissions SET alive_at = alive_at - interval '1 hour'")
         until(
             lambda: rows(
                 database_url, f"SELECT 1 FROM submissions WHERE id = '{public_id}' AND completed_at > '-infinity'"
@@ -141,14 +143,14 @@ def test_whoever_takes_in_says_so_and_what_was_thought_dead_ends_as_it_is(
 
             def progress(_: int) -> None:
                 with psycopg.connect(database_url, options="-c search_path=elections") as other:
-                    rows_ = other.execute("SELECT alive_at IS NOT NULL FROM submissions WHERE completed_at IS NULL")
-                    seen.extend(alive for (alive,) in rows_.fetchall())
+                    rows_ = other.execute("SELECT alive_at FROM submissions WHERE completed_at IS NULL")
+                    seen.extend(at for (at,) in rows_.fetchall())
 
-            seen: list[bool] = []
+            seen: list[datetime] = []
             outcome = await take_in(
                 pool, Submission(pieces, shelf.own, "a test", sample=True), asking, progress=progress
             )
-            assert seen[-1], "nothing was heard of it"
+            assert seen[-1] > seen[0], "nothing was heard of it"
             await conn.execute("UPDATE submissions SET completed_at = NULL WHERE id = %s", (outcome.id,))
             ended.extend(await submissions.end_cut_off(conn, later))
             ((pk,),) = await (await conn.execute("SELECT pk FROM submissions WHERE id = %s", (outcome.id,))).fetchall()
@@ -159,6 +161,32 @@ def test_whoever_takes_in_says_so_and_what_was_thought_dead_ends_as_it_is(
     status = run(go())
     assert (status.success, status.failure, status.complete) == (3000, 0, True)
     assert ended == [status.id]
+
+
+def test_what_was_looked_over_for_minutes_is_not_born_silent(pool: Pool, run: Run, people: dict[str, Person]) -> None:
+    async def go() -> list[str]:
+        async with pool.connection() as conn:
+            asking = await members.keyholder(conn, people["franklin_submitter"].key_id)
+            came = times.now() - submissions._SILENCE * 3
+            await submissions.begin(conn, asking, asking.own, "a test", came)
+            return await submissions.end_cut_off(conn, times.now())
+
+    assert run(go()) == []
+
+
+def test_whoever_cannot_say_that_it_lives_tells_the_log_and_tries_again(
+    pool: Pool, run: Run, database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(submissions, "_BEAT", 0.001)
+    rows(database_url, "REVOKE UPDATE ON submissions FROM isac_app")
+
+    async def go() -> None:
+        async with submissions.alive(pool, 1), asyncio.timeout(20):
+            while len(caplog.records) < 2:
+                await asyncio.sleep(0)
+
+    run(go())
+    assert {record.message for record in caplog.records} == {"a submission under way cannot say so"}
 
 
 def piece(number: int) -> bytes:

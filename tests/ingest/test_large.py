@@ -71,6 +71,25 @@ def test_a_large_file_takes_little_memory(
     assert int(done.stdout.split()[-1]) < _MOST
 
 
+def test_a_look_at_a_long_list_keeps_nothing_of_it(tmp_path: Path) -> None:
+    (tmp_path / "list.toml").write_text(
+        'name = "a-list"\npath = "list.csv"\nformat = "csv"\nlicense = "CC0"\nredistribute = true\n'
+        '[columns]\nvalue = "value"\nfirst_seen = "seen"\n'
+    )
+    taken = []
+    for count in (100, 40_000):
+        with (tmp_path / "list.csv").open("w") as out:
+            out.write("value,seen\n")
+            out.writelines(f"host-{number}.example,yesterday\n" for number in range(count))
+        command = [sys.executable, "-c", _MEASURED, "feeds", "check", "list.toml", "--reading", "list.csv"]
+        done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, timeout=300, check=False)
+        assert f"{count:,} entries, and 0 that cannot be read" in done.stdout, done.stdout + done.stderr
+        assert f"and {count - 5:,} more dates like these" in done.stdout
+        taken.append(int(done.stdout.split()[-1]))
+    few, many = taken
+    assert many - few < 10_000
+
+
 def names(path: Path) -> list[tuple[str, bytes]]:
     return [(payload.name.removeprefix(str(path)), payload.data[:]) for payload in files.payloads(path)]
 

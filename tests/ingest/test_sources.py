@@ -5,6 +5,8 @@ import contextlib
 import gzip
 import io
 import tarfile
+import tracemalloc
+import uuid
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from isac.errors import Classified, Invalid
 from isac.ingest import fetching, files
 from isac.ingest.feeds import Feed
 from isac.store import archive, log, members, runs
-from isac.store.database import Pool
+from isac.store.database import Connection, Pool
 from isac.store.facts import By
 from isac.store.runs import Brought
 from isac.store.submissions import Counts
@@ -156,6 +158,21 @@ def test_what_a_current_list_no_longer_names_ends_after_its_grace(desk: Desk) ->
         lambda server: desk.run_feed(web(server.address, current=True)),  # type: ignore[arg-type,return-value]
     )
     assert desk.names() == set(NAMES[:30])
+
+
+def test_very_many_ids_that_a_list_names_pass_through_in_little_memory(desk: Desk) -> None:
+    async def compare(conn: Connection, count: int) -> int:
+        tracemalloc.start()
+        ids = (f"indicator--{uuid.UUID(int=number)}" for number in range(count))
+        await runs.compare_listed(conn, "a-list", ids, times.now())
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    assert desk.ask(compare, 60_000) < 4_000_000  # the ids alone would have twice as many
+    assert desk.sql("SELECT count(*) FROM listed WHERE gone_since IS NULL") == [(60_000,)]
+    assert desk.ask(compare, 2) < 4_000_000
+    assert desk.sql("SELECT count(*) FROM listed WHERE gone_since IS NULL") == [(2,)]
 
 
 def test_a_list_without_current_keeps_what_it_named(desk: Desk) -> None:

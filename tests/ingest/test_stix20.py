@@ -16,7 +16,7 @@ from isac.ingest.feeds import Feed
 from isac.ingest.files import Payload, Reading
 from isac.stix import markings
 from isac.stix.markings import TLP
-from isac.store import members, submissions
+from isac.store import members, triage
 from isac.store.database import Pool
 from isac.store.objects import Query, Versions, page
 from isac.store.submissions import Counts
@@ -82,7 +82,7 @@ class Desk:
     def rules(self) -> list[str]:
         async def work() -> list[str]:
             async with self._pool.connection() as conn:
-                return [held.rule for _, held in await submissions.held(conn, 100)]
+                return [held.rule for _, held in await triage.held(conn, 100)]
 
         rules: list[str] = self._run(work())
         return rules

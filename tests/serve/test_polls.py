@@ -1,13 +1,14 @@
 """Each answer with objects is recorded: who was given which rows."""
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
 from tests.conftest import Person, serving
 from tests.serve.conftest import Asking, is_error, tool
+from tests.test_jobs import until
 
 from isac import times
 from isac.store import polls
@@ -15,12 +16,12 @@ from isac.store import polls
 
 def recorded(url: str, person: Person) -> list[tuple[Any, ...]]:
     """(collection, filters, first, last, count) of a person's polls, once all that is before now is written."""
-    until = datetime.now(UTC)
+    asked = datetime.now(UTC)
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute("SET timezone = 'UTC'")
         for _ in range(200):
             ((marked,),) = conn.execute("SELECT max(marked_at) FROM elections.poll_workers").fetchall()
-            if marked > until:
+            if marked > asked:
                 break
             time.sleep(0.1)
         return conn.execute(
@@ -115,4 +116,23 @@ def test_a_recorder_that_cannot_write_goes_on_and_loses_nothing(
         assert [row[4] for row in recorded(database_url, clerk.person)] == [1]
         monkeypatch.setattr(polls, "_MOST", -1)
         assert is_error(clerk.get("objects/", {"limit": 5}), 503)
+        clerk.http.close()
+
+
+def test_a_worker_that_cannot_mark_any_more_gives_nothing_out(
+    database_url: str, people: dict[str, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed then, what it gave out would stand nowhere, and be in doubt of nobody: reads may go on without writes."""
+    monkeypatch.setattr(polls, "SILENCE", polls._LEAVING + timedelta(seconds=1))
+    monkeypatch.setattr(polls, "_PACE", 0.05)
+    monkeypatch.setattr(polls, "_REST", timedelta(0))
+    with serving(database_url) as server:
+        clerk = Asking(server, people["franklin_submitter"])
+        clerk.add(tool())
+        assert len(clerk.objects()) == 1
+        with psycopg.connect(database_url) as owner:
+            owner.execute("LOCK elections.poll_workers")
+            until(lambda: clerk.get("objects/").status_code == 503)
+            owner.rollback()
+        until(lambda: clerk.get("objects/").status_code == 200)
         clerk.http.close()

@@ -3,6 +3,8 @@
 import itertools
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -10,12 +12,14 @@ import psycopg
 import pytest
 import sqlalchemy
 import uvloop
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg import sql
 from tests.conftest import ROSTER, Person, copied
+from tests.test_jobs import until
 
 from isac.ingest.foundation import found
 from isac.ingest.intake import Submission, take_in
@@ -250,6 +254,41 @@ def test_another_schema_that_the_application_puts_first_does_not_lead_release_ba
 
     assert astray == (0,)
     assert after == (before + 1,)
+
+
+# ---------------------------------------------------------------------------------------------------- beside the work
+
+
+@pytest.mark.parametrize(
+    "file", sorted((package_data("alembic") / "versions").glob("*.py")), ids=lambda file: file.stem
+)
+def test_no_migration_keeps_others_waiting_for_long(file: Path) -> None:
+    for limit in ("SET LOCAL lock_timeout = '4s';", "SET LOCAL statement_timeout = '5s';"):
+        assert limit in file.read_text(encoding="utf-8")
+
+
+def test_polls_are_recorded_while_their_index_is_built(empty: str) -> None:
+    """What cannot be recorded is not given out, so nobody would be served meanwhile."""
+    with psycopg.connect(database.conninfo(empty, role=None), autocommit=True) as conn:
+        migrations._prepare(conn)
+    with engine(empty).begin() as connection:
+        command.upgrade(migrations._alembic(connection), "2026_11_25_cut_off")
+    insert = "INSERT INTO polls VALUES (now(), 1, 0, 1, NULL, now(), now(), 1)"
+    owner = database.conninfo(empty, database.OWNER)
+    with ThreadPoolExecutor(1) as beside, psycopg.connect(owner, autocommit=True) as watching:
+        with psycopg.connect(owner) as writing:
+            writing.execute(insert)
+            migrating = beside.submit(migrations.migrate, empty)
+            until(
+                lambda: watching.execute(
+                    "SELECT 1 FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()"
+                ).fetchone()
+            )
+            watching.execute("SET lock_timeout = '2s'")
+            watching.execute(insert)
+        migrating.result(60)
+        assert watching.execute("SELECT count(*) FROM polls").fetchone() == (2,)
+    migrations.require_migrated(empty)
 
 
 # ------------------------------------------------------------------------------------------------------- both versions

@@ -31,7 +31,7 @@ from isac.ingest import files
 from isac.ingest.report import Report
 from isac.policy.actors import Actor
 from isac.stix.markings import TLP
-from isac.store import database, members, submissions
+from isac.store import database, members, triage
 from isac.store.database import Pool
 
 if TYPE_CHECKING:
@@ -334,9 +334,9 @@ def list_held(limit: Annotated[int, typer.Option(min=1, help="At most so many.")
     Example: isac triage list --limit 200
     """
 
-    async def work(pool: Pool) -> tuple[list[tuple[int, submissions.Held]], list[tuple[str, int]]]:
+    async def work(pool: Pool) -> tuple[list[tuple[int, triage.Held]], list[tuple[str, int]]]:
         async with pool.connection() as conn:
-            return await submissions.held(conn, limit), await submissions.held_reasons(conn)
+            return await triage.held(conn, limit), await triage.held_reasons(conn)
 
     rows, reasons = with_database(work)
     for _, held in rows:

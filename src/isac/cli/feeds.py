@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
 
 import typer
 from rich.table import Table
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from isac.ingest.feeds import Feed
     from isac.ingest.health import Health
     from isac.ingest.sources import Around
+
+T = TypeVar("T")
 
 feeds_app = typer.Typer(no_args_is_help=True, help="The sources that are read by themselves.")
 
@@ -152,43 +154,74 @@ def _show(feed: "Feed", file: Path) -> bool:
     from isac.ingest import disk
     from isac.ingest.files import MAX_BYTES, unpacked
 
+    number = 0
+    values, problems, odd = _First[Found](), _First[Unreadable](), _Undated()
     try:
-        read = feed.read(unpacked(disk.opened(file), MAX_BYTES))
-        entries = list(read)
+        for entry in feed.read(unpacked(disk.opened(file), MAX_BYTES)):
+            if isinstance(entry, Unreadable):
+                problems.add(entry)
+                continue
+            number += 1
+            if isinstance(entry, Found):
+                values.add(entry)
+                odd.look(entry)
     except OSError as error:
         raise Invalid(f"{file}: cannot be read ({error.strerror}).") from error
     except Invalid as error:
         err.print(f"{file}: {error.detail}")
         return False
-    problems = [entry for entry in entries if isinstance(entry, Unreadable)]
-    out.print(f"  {file}: {len(entries) - len(problems):,} entries, and {len(problems):,} that cannot be read.")
-    values = [entry for entry in entries if isinstance(entry, Found)]
-    for entry in values[:_SHOWN]:
-        out.print(f"    {entry.observable.kind} {entry.observable.value}")
-    if len(values) > _SHOWN:
-        out.print(f"    and {len(values) - _SHOWN:,} more")
-    for problem in problems[:_SHOWN]:
+    out.print(f"  {file}: {number:,} entries, and {problems.number:,} that cannot be read.")
+    for value in values.shown:
+        out.print(f"    {value.observable.kind} {value.observable.value}")
+    if values.number > _SHOWN:
+        out.print(f"    and {values.number - _SHOWN:,} more")
+    for problem in problems.shown:
         out.print(f"    line {problem.line}: {problem.text}: {problem.reason}")
-    for line in _undated(feed, values):
+    for line in odd.lines(feed):
         out.print(f"    {line}")
     return True
 
 
-def _undated(feed: "Feed", values: "Sequence[Found]") -> Iterator[str]:
-    """Dates that cannot be read, each with its place, and what to do about them all."""
-    from isac.formats.found import us_instant
+class _First(Generic[T]):
+    """The first few of very many, and how many there are."""
 
-    odd = [(entry.line, field, text) for entry in values for field, text in entry.undated]
-    for line, field, text in odd[:_SHOWN]:
-        names = feed.columns[field]
-        column = names if isinstance(names, str) else " or ".join(names)
-        yield f"line {line}, column {column}: {one_line(text, 40)!r} is no date that is read here, and is left out"
-    if len(odd) > _SHOWN:
-        yield f"and {len(odd) - _SHOWN:,} more dates like these"
-    if odd and feed.dates == "iso" and all(us_instant(text) for _, _, text in odd):
-        yield 'Write dates = "us" in the definition: these are month/day/year.'
-    elif odd:
-        yield "Dates are read as 2026-11-03 or 2026-11-03T14:00:00Z; have them written so, or take out the column."
+    def __init__(self) -> None:
+        self.shown: list[T] = []
+        self.number = 0
+
+    def add(self, one: T) -> None:
+        self.number += 1
+        if len(self.shown) < _SHOWN:
+            self.shown.append(one)
+
+
+class _Undated:
+    """Dates that cannot be read."""
+
+    def __init__(self) -> None:
+        #: line, field, text
+        self._odd = _First[tuple[int, str, str]]()
+        self._all_us = True
+
+    def look(self, entry: "Found") -> None:
+        from isac.formats.found import us_instant
+
+        for field, text in entry.undated:
+            self._odd.add((entry.line, field, text))
+            self._all_us = self._all_us and us_instant(text) is not None
+
+    def lines(self, feed: "Feed") -> Iterator[str]:
+        """Each of the first with its place, and what to do about them all."""
+        for line, field, text in self._odd.shown:
+            names = feed.columns[field]
+            column = names if isinstance(names, str) else " or ".join(names)
+            yield f"line {line}, column {column}: {one_line(text, 40)!r} is no date that is read here, and is left out"
+        if self._odd.number > _SHOWN:
+            yield f"and {self._odd.number - _SHOWN:,} more dates like these"
+        if self._odd.number and feed.dates == "iso" and self._all_us:
+            yield 'Write dates = "us" in the definition: these are month/day/year.'
+        elif self._odd.number:
+            yield "Dates are read as 2026-11-03 or 2026-11-03T14:00:00Z; have them written so, or take out the column."
 
 
 @feeds_app.command("list")

@@ -2,18 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 import uvloop
 
 from isac.cli.terminal import bar, out
+from isac.client import Client
 from isac.config import settings
 from isac.errors import Invalid, Unprocessable
 from isac.stix.markings import TLP
-
-if TYPE_CHECKING:
-    from isac.client import Client
 
 _MEDIA_TYPES = {".csv": "text/csv", ".json": "application/json"}
 
@@ -36,8 +34,6 @@ def submit(
 
     Example: ISAC_KEY_FILE=key.txt isac submit report.json blocklist.txt --url https://isac.example.org --to us-oh
     """
-    from isac.client import Client
-
     wanted = settings()
     params = {"audience": to, "tlp": _marking(tlp) if tlp else None, "dry_run": "true" if dry_run else None}
     said = {name: value for name, value in params.items() if value}
@@ -47,7 +43,7 @@ def submit(
         raise typer.Exit(1)
 
 
-async def _submit(client: "Client", paths: list[Path], params: Mapping[str, str]) -> bool:
+async def _submit(client: Client, paths: list[Path], params: Mapping[str, str]) -> bool:
     """Whether all of all files was taken."""
     well = True
     async with client:
@@ -86,7 +82,7 @@ def _lines(name: str, told: Mapping[str, Any]) -> Iterator[str]:
     for lines in told.get("unlisted", ()):
         yield f"  {lines}: too many to be listed one by one"
     if told["state"] == "working":
-        yield "  It is still worked on; run the same command again to see what became of it."
+        yield "  It is still worked on. Run the same command again later: what is there already changes nothing."
 
 
 def _place(line: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ from isac.policy.screen import Numbers
 from isac.stix import authored, markings
 from isac.stix.markings import TLP
 from isac.stix.objects import same
-from isac.store import facts, members, submissions
+from isac.store import facts, members, triage
 from isac.store.database import Connection
 
 #: values that are looked up together, and characters of them: each is in memory several times
@@ -143,7 +143,7 @@ async def _standing(conn: Connection, batch: dict[str, _Listed], producer: str, 
         # Ids of indicators can be guessed, so others may have put objects of theirs under them.
         stored = await facts.newest(conn, asked, producer)
         revoked: dict[str, str] = {}
-        waiting = await submissions.held_by_tlp(conn, asked.keys() - stored.keys(), source)
+        waiting = await triage.held_by_tlp(conn, asked.keys() - stored.keys(), source)
         for stix_id, raw in waiting.items():
             first = asked[stix_id]
             standing[first] = replace(standing[first], stored=raw, waits=True)

@@ -24,10 +24,11 @@ from isac.policy.actors import Actor, Audience, Role
 from isac.policy.admit import ERASED, Admission, Arrival, Move, Poster, was_erased
 from isac.policy.screen import Survey, default_tlp
 from isac.stix.markings import TLP
-from isac.store import assets, audit, erasure, facts, log, members, submissions
+from isac.store import assets, audit, erasure, facts, log, members, submissions, triage
 from isac.store.alerts import Cause
 from isac.store.database import Connection, Pool
-from isac.store.submissions import LINES, Counts, Holding
+from isac.store.submissions import LINES, Counts
+from isac.store.triage import Holding
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +213,7 @@ async def _write(
         batch = await without_erased(conn, batch, now)
         found = verdicts(batch, weighed.admissions, now)
         if found.holdings:
-            await submissions.hold(conn, pk, audience.pk, found.holdings, now)
+            await triage.hold(conn, pk, audience.pk, found.holdings, now)
         named = _naming(batch, found) if batch.named else {}
         taken = await owners.put(conn, weighed, named, audience, poster, by, pk)
         await submissions.count(conn, pk, found.counts)

@@ -31,7 +31,7 @@ from isac.stix.markings import MARKINGS, TLP
 from isac.stix.objects import Object, accept
 from isac.store import log
 from isac.store.alerts import Cause
-from isac.store.submissions import Holding
+from isac.store.triage import Holding
 
 #: seconds that judging takes before others have their turn; beyond the second it goes on in a thread
 _TURN, _SLOW = 0.002, 0.02

@@ -127,8 +127,6 @@ class _Running:
     problems: list[str] = field(default_factory=list)
     #: of a source that has many documents: what was seen of each
     seen: dict[str, Seen] = field(default_factory=dict)
-    #: ids that the list names
-    named: list[str] = field(default_factory=list)
 
     async def go(self) -> Brought:
         """All documents, one after the other; of many, one that is broken stops no other."""
@@ -288,11 +286,11 @@ class _Running:
             self.unreadable += unreadable
 
         if self.feed.redistribute:
+            read: list[Sequence[bytes]] = []
 
-            def read(pieces: Sequence[bytes], problems: Problems) -> None:
+            def look(pieces: Sequence[bytes], problems: Problems) -> None:
                 looked(len(pieces), problems.refused)
-                if self.feed.current:
-                    self.named += [found[1].decode() for piece in pieces if (found := _ID.search(piece))]
+                read.append(pieces)
 
             reading = await ingest(
                 self.pool,
@@ -303,7 +301,7 @@ class _Running:
                 feed=self.feed,
                 sample=self.feed.sample,
                 progress=self.progress,
-                looked=read,
+                looked=look,
                 media_type=document.media_type,
             )
             self.counts += reading.outcome.counts
@@ -313,6 +311,10 @@ class _Running:
             if self.report is not None:
                 self.report.add(reading)
             self.submission = reading.outcome.id
+            if self.feed.current:
+                ids = (found[1].decode() for piece in read[0] if (found := _ID.search(piece)))
+                async with self.guard.transaction():
+                    await runs.compare_listed(self.guard, self.feed.name, ids, times.now())
         else:
             if await asyncio.to_thread(any_classified, payload):
                 raise Classified("It carries a classification banner, and is not kept: call the ISAC.")
@@ -321,9 +323,6 @@ class _Running:
     async def _end_gone(self, collection: Collection, asking: Actor) -> None:
         """What the list has not named for longer than the feed's grace holds no more."""
         now = times.now()
-        if self.documents:
-            async with self.guard.transaction():
-                await runs.compare_listed(self.guard, self.feed.name, self.named, now)
         gone = await runs.gone(self.guard, self.feed.name, now - self.feed.grace)
         if gone:
             pieces = await authoring.ended(self.guard, gone, now)

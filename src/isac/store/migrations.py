@@ -32,7 +32,8 @@ def migrate(url: str) -> None:
             _prepare(conn)
         engine = _engine(url)
         try:
-            with engine.begin() as connection:
+            # Each migration has a transaction of its own, so one that goes on beside the work keeps no lock of others.
+            with engine.connect() as connection:
                 command.upgrade(_alembic(connection), "head")
         finally:
             engine.dispose()

@@ -24,7 +24,11 @@ from isac.store.objects import Query
 log = logging.getLogger(__name__)
 
 #: seconds between two writings, and between two marks of a worker that nobody asks
-_PACE, _REST = 1.0, 10.0
+_PACE, _REST = 1.0, timedelta(seconds=10)
+#: a worker that has not marked for so long was cut off, and gave nothing out any later than that
+SILENCE = timedelta(minutes=1)
+#: so long before that it gives nothing more out: what is on its way is gone by then
+_LEAVING = timedelta(seconds=15)
 #: polls that may wait for being written
 _MOST = 100_000
 #: polls that go in one transaction
@@ -56,11 +60,12 @@ class Polls:
         self._pool = pool
         self._waiting: list[_Poll] = []
         self._worker = -1
-        self._marked = float("-inf")
+        #: when it last marked
+        self._marked = times.now()
 
     def is_behind(self) -> bool:
-        """Do too many wait? Then nothing may be given out: it would stand nowhere."""
-        return len(self._waiting) > _MOST
+        """Do too many wait, or for too long? Then nothing may be given out: it would stand nowhere."""
+        return len(self._waiting) > _MOST or times.now() - self._marked > SILENCE - _LEAVING
 
     def add(self, asking: Actor, shelf: Collection, query: Query, served: Served) -> None:
         """Note an answer that is about to leave."""
@@ -70,10 +75,11 @@ class Polls:
     async def recording(self) -> AsyncIterator[None]:
         """Write in the background while the context lasts, and what is left at its end."""
         async with self._pool.connection() as conn:
+            self._marked = times.now()
             ((self._worker,),) = await fetch(
                 conn,
                 "INSERT INTO poll_workers (started_at, marked_at) VALUES (%(at)s, %(at)s) RETURNING pk",
-                {"at": times.now()},
+                {"at": self._marked},
             )
         task = asyncio.create_task(self._write_on())
         try:
@@ -87,7 +93,7 @@ class Polls:
         while True:
             await asyncio.sleep(_PACE)
             try:
-                if self._waiting or asyncio.get_running_loop().time() - self._marked > _REST:
+                if self._waiting or times.now() - self._marked > _REST:
                     await self._write()
             except Exception:  # whatever it is: nothing is lost while it is tried again
                 log.exception("polls cannot be recorded yet")
@@ -111,7 +117,7 @@ class Polls:
         except BaseException:
             self._waiting = some + self._waiting
             raise
-        self._marked = asyncio.get_running_loop().time()
+        self._marked = now
 
     def _row(self, poll: _Poll) -> bytes:
         first, last, number = poll.served

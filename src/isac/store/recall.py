@@ -14,9 +14,8 @@ from isac.errors import NotFound
 from isac.store import members
 from isac.store.database import Connection
 from isac.store.facts import fetch
+from isac.store.polls import SILENCE
 
-#: a worker that has not marked for so long was cut off; it gave nothing out any later than that
-_SILENCE = timedelta(minutes=1)
 #: from what the audit says to the end of the deed
 _ERASING = timedelta(minutes=1)
 #: clocks of several machines may differ
@@ -131,12 +130,12 @@ async def _doubts(conn: Connection, rows: list[_Row], now: datetime) -> list[Dou
     for (marked_at,) in await fetch(
         conn,
         "SELECT marked_at FROM poll_workers WHERE ended_at IS NULL AND marked_at < %s ORDER BY marked_at",
-        (now - _SILENCE,),
+        (now - SILENCE,),
     ):
         stood = {
             row.audience
             for row in rows
-            if row.date_added <= marked_at + _SILENCE and (row.shut is None or row.shut + _SKEW >= marked_at)
+            if row.date_added <= marked_at + SILENCE and (row.shut is None or row.shut + _SKEW >= marked_at)
         }
         keys = await members.readers(conn, stood, marked_at)
         if keys:

@@ -4,8 +4,10 @@ One run of a feed at a time: whoever runs it holds a lock that ends with its con
 in nobody's way.
 """
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection, Sequence
+import itertools
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -23,6 +25,8 @@ GOOD: tuple[Outcome, ...] = ("taken", "kept", "unchanged")
 _BROUGHT: tuple[Outcome, ...] = ("taken", "kept")
 #: runs that go in one transaction
 _AT_ONCE = 1000
+#: ids that are held in memory
+_CHUNK = 10_000
 _CUT_OFF = "It was cut off, and the next one goes on from where the last good one was."
 
 
@@ -185,26 +189,34 @@ async def prune(conn: Connection, before: datetime) -> int:
 # ---------------------------------------------------------------------------------------------------- what a list names
 
 
-async def compare_listed(conn: Connection, feed: str, stix_ids: Collection[str], at: datetime) -> None:
-    """Note what the list names now: what is new, what is back, what is gone. The same list writes nothing."""
-    ids = list(stix_ids)
+async def compare_listed(conn: Connection, feed: str, stix_ids: Iterator[str], at: datetime) -> None:
+    """Note what the list names now: what is new, what is back, what is gone. The same list writes nothing.
+
+    In the caller's transaction. It may name millions: they are read, and pass through here, a chunk at a time.
+    """
+    await conn.execute('CREATE TEMPORARY TABLE named (stix_id text COLLATE "C" NOT NULL) ON COMMIT DROP')
+    async with conn.cursor() as cursor, cursor.copy("COPY named FROM STDIN") as copy:
+        while chunk := await asyncio.to_thread(lambda: list(itertools.islice(stix_ids, _CHUNK))):
+            for stix_id in chunk:
+                await copy.write_row((stix_id,))
+    await conn.execute("ANALYZE named")
     await conn.execute(
         """INSERT INTO listed (feed, stix_id)
-           SELECT %s, named FROM unnest(%s::text[]) AS named
-           WHERE NOT EXISTS (SELECT FROM listed l WHERE l.feed = %s AND l.stix_id = named)
+           SELECT %s, stix_id FROM named n
+           WHERE NOT EXISTS (SELECT FROM listed l WHERE l.feed = %s AND l.stix_id = n.stix_id)
            ON CONFLICT DO NOTHING""",
-        (feed, ids, feed),
+        (feed, feed),
     )
     await conn.execute(
-        "UPDATE listed SET gone_since = NULL WHERE feed = %s AND gone_since IS NOT NULL AND stix_id = ANY(%s)",
-        (feed, ids),
+        """UPDATE listed SET gone_since = NULL
+           WHERE feed = %s AND gone_since IS NOT NULL AND stix_id IN (SELECT stix_id FROM named)""",
+        (feed,),
     )
     await conn.execute(
         """UPDATE listed SET gone_since = %s
-           FROM (SELECT stix_id FROM listed WHERE feed = %s AND gone_since IS NULL
-                 EXCEPT SELECT unnest(%s::text[]) COLLATE "C") AS gone
-           WHERE listed.feed = %s AND listed.stix_id = gone.stix_id""",
-        (at, feed, ids, feed),
+           WHERE feed = %s AND gone_since IS NULL AND NOT EXISTS (
+             SELECT FROM named n WHERE n.stix_id = listed.stix_id)""",
+        (at, feed),
     )
 
 

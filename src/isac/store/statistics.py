@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from isac.store.database import JOBS, Connection
 from isac.store.facts import fetch
-from isac.store.submissions import held_reasons
+from isac.store.triage import held_reasons
 
 
 @dataclass(frozen=True, slots=True)

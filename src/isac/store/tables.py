@@ -179,7 +179,7 @@ submissions = Table(
     _must("left_out", Integer, server_default=text("0")),
     # JSON of those lines, and of the names of objects that were held or refused
     Column("details", LargeBinary),
-    # when its writer was last heard of, None where it took only seconds: one that is silent was killed
+    # when its writer was last heard of: one that is silent was killed
     Column("alive_at", _WHEN),
     Index("submissions_open", "pk", postgresql_where=text("completed_at IS NULL")),
     Index("submissions_payload", "payload", postgresql_where=text("payload IS NOT NULL")),
@@ -441,6 +441,7 @@ pendings = Table(
     # as this submission may know it, which another organization's may not
     _must("reason", Text),
     PrimaryKeyConstraint("submission", "held"),
+    Index("pendings_held", "held"),
 )
 
 log = Table(
