@@ -8,6 +8,7 @@ import gzip
 import io
 import tarfile
 import uuid
+import zipfile
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -132,7 +133,18 @@ def plain(value: Any) -> bytes:
         if not value.startswith(b"\x1f\x8b"):
             break
         value = gzip.decompress(value)
+    if value.startswith(b"PK"):
+        with zipfile.ZipFile(io.BytesIO(value)) as archive:
+            value = b"\n".join(map(archive.read, archive.namelist()))
     return bytes(value.lower())
+
+
+def zipped(**members: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
 
 
 @pytest.fixture
@@ -244,6 +256,20 @@ def test_a_bundle_of_stix_2_0_goes_that_carried_an_object_under_its_first_id(des
     assert ours != old["id"]
     assert desk.marked() == {}
     assert len(done.rest.payloads) == 1
+
+
+@pytest.mark.parametrize("packed", [lambda x: zipped(a=b"#", b=x), lambda x: gzip.compress(zipped(b=x))])
+def test_what_is_packed_is_looked_into_where_no_report_tells(desk: Desk, packed: Callable[[bytes], bytes]) -> None:
+    one = tool()
+    desk.take(f"{MARK}.example\n".encode())
+    desk.take(packed(f"{MARK}.example\nfour.example\n".encode()))
+    desk.take(bundle(one))
+    desk.take(packed(bundle(one, tool(name="beside"))))
+    rows(desk.url, "UPDATE submissions SET report = NULL")  # as where there are very many
+    (indicator,) = [body["id"] for body in desk.shown() if MARK in body.get("pattern", "")]
+
+    desk.erase(one["id"], indicator)
+    assert desk.marked() == {}
 
 
 def test_what_names_an_object_stays(desk: Desk) -> None:
