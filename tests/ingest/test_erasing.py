@@ -8,8 +8,10 @@ import gzip
 import io
 import tarfile
 import uuid
+import zipfile
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from isac.ingest.files import Reading
 from isac.ingest.intake import Submission, take_in
 from isac.ingest.replay import replay
 from isac.policy.actors import Actor
-from isac.store import answers, database, members, objects, submissions
+from isac.store import answers, database, erasure, members, objects, submissions
 from isac.store.answers import Kept
 from isac.store.database import Pool
 from isac.store.erasure import Thing
@@ -86,17 +88,30 @@ class Desk:
         (reading,) = self.take(bundle(*bodies), to, **how)
         return reading.outcome.counts
 
-    def erase(self, *ids: str, dry: bool = False, reason: str = "asked for", **which: Any) -> Erased:
+    def erase(
+        self, *ids: str, dry: bool = False, reason: str = "asked for", began: datetime | None = None, **which: Any
+    ) -> Erased:
         things = [erasing.thing(each, **which) for each in ids if "--" in each]
+        by = By("op", began or times.now(), reason)
 
         async def work() -> Erased:
             async with database.pool(self.url, size=3, role=database.OWNER) as pool:
                 carriers = await erasing.carriers(pool, things)
                 public_ids = [each for each in ids if "--" not in each]
-                return await erasing.erase(pool, things, public_ids, carriers, By("op", times.now(), reason), dry=dry)
+                return await erasing.erase(pool, things, public_ids, carriers, by, dry=dry)
 
         done: Erased = self.run(work())
         return done
+
+    def erase_meanwhile(self, *ids: str, **how: Any) -> None:
+        """For what is called within a loop that runs already."""
+
+        def work() -> None:
+            with asyncio.Runner() as runner:
+                Desk(self.pool, runner.run, self.url, {}, self.folder).erase(*ids, **how)
+
+        with ThreadPoolExecutor(1) as beside:
+            beside.submit(work).result()
 
     def shown(self, code: str = "us", versions: Versions = Versions()) -> list[dict[str, Any]]:  # noqa: B008
         """What a collection shows, but for what is there from the start."""
@@ -132,7 +147,18 @@ def plain(value: Any) -> bytes:
         if not value.startswith(b"\x1f\x8b"):
             break
         value = gzip.decompress(value)
+    if value.startswith(b"PK"):
+        with zipfile.ZipFile(io.BytesIO(value)) as archive:
+            value = b"\n".join(map(archive.read, archive.namelist()))
     return bytes(value.lower())
+
+
+def zipped(**members: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
 
 
 @pytest.fixture
@@ -253,6 +279,20 @@ def test_a_bundle_of_stix_2_0_goes_that_carried_an_object_under_its_first_id(des
     assert len(done.rest.payloads) == 1
 
 
+@pytest.mark.parametrize("packed", [lambda x: zipped(a=b"#", b=x), lambda x: gzip.compress(zipped(b=x))])
+def test_what_is_packed_is_looked_into_where_no_report_tells(desk: Desk, packed: Callable[[bytes], bytes]) -> None:
+    one = tool()
+    desk.take(f"{MARK}.example\n".encode())
+    desk.take(packed(f"{MARK}.example\nfour.example\n".encode()))
+    desk.take(bundle(one))
+    desk.take(packed(bundle(one, tool(name="beside"))))
+    rows(desk.url, "UPDATE submissions SET report = NULL")  # as where there are very many
+    (indicator,) = [body["id"] for body in desk.shown() if MARK in body.get("pattern", "")]
+
+    desk.erase(one["id"], indicator)
+    assert desk.marked() == {}
+
+
 def test_what_names_an_object_stays(desk: Desk) -> None:
     """An object that names the erased one says nothing of it but its id."""
     one, other = tool(), tool(name="another")
@@ -310,27 +350,75 @@ def test_whoever_brings_it_meanwhile_leaves_nothing_of_it_in_the_log(desk: Desk)
     desk.run(work())
 
 
-@pytest.mark.parametrize("waits", [False, True], ids=["taken", "held"])
-def test_what_is_erased_while_its_file_is_taken_in_is_not_archived(desk: Desk, *, waits: bool) -> None:
-    """The objects are written, the file is archived next; in between it is erased, and once it had been handed in."""
-    one = tool(object_marking_refs=[f"marking-definition--{uuid.uuid4()}"] if waits else [])
-    if not waits:
-        del one["object_marking_refs"]
+@pytest.mark.parametrize("how", ["taken", "held", "refused"])
+def test_what_is_erased_while_its_file_is_taken_in_is_not_archived(desk: Desk, how: str) -> None:
+    """The objects are written, the file is archived next; in between it is erased, and once it had been handed in.
+
+    The eraser began long before.
+    """
+    one = again = tool()
+    if how == "held":
+        again = {**one, "object_marking_refs": [f"marking-definition--{uuid.uuid4()}"]}
+    else:
         desk.take(bundle(one), "us-oh")
+    if how == "refused":
+        again = {**one, "spec_version": "2.2"}
+    an_hour_ago = times.now() - timedelta(hours=1)
 
-    def erase(_: int) -> None:
-        with ThreadPoolExecutor(1) as beside:
-            beside.submit(erase_alone).result()
-
-    def erase_alone() -> None:
-        with asyncio.Runner() as runner:
-            Desk(desk.pool, runner.run, desk.url, {}, desk.folder).erase(one["id"])
-
-    desk.take(bundle(one, tool(name="beside")), progress=erase)
+    desk.take(bundle(again, tool(name="b")), progress=lambda _: desk.erase_meanwhile(one["id"], began=an_hour_ago))
     assert desk.marked() == {}
     assert rows(desk.url, "SELECT count(*) FROM payload_pieces") == [(0,)]
     desk.take(bundle(tool(name="another")))
     assert rows(desk.url, "SELECT count(*) FROM payload_pieces") == [(1,)]
+
+
+def test_what_is_not_committed_when_it_looks_is_looked_through_later(desk: Desk) -> None:
+    one = tool()
+    with psycopg.connect(desk.url, options="-c search_path=elections") as slow:
+        # A large file, whose database key is the smaller one.
+        slow.execute(
+            """INSERT INTO payloads (sha256, size, media_type, first_at, last_at) VALUES ('x', 1, '', now(), now())"""
+        )
+        slow.execute("INSERT INTO payload_pieces SELECT max(pk), 0, %s FROM payloads", (gzip.compress(bundle(one)),))
+        desk.take(bundle(one))
+        desk.run(look_then(desk, one["id"], slow.commit))
+    assert desk.marked() == {}
+
+
+async def look_then(desk: Desk, stix_id: str, then: Callable[[], None]) -> None:
+    things = [erasing.thing(stix_id)]
+    async with database.pool(desk.url, size=2, role=database.OWNER) as pool, asyncio.timeout(20):
+        carriers = await erasing.carriers(pool, things)
+        then()
+        await erasing.erase(pool, things, [], carriers, By("op", times.now(), "asked for"))
+
+
+def test_who_asked_before_it_was_erased_is_waited_for(desk: Desk) -> None:
+    """He found nothing, and writes words of it down when it is gone already."""
+    one = tool()
+    (reading,) = desk.take(bundle(one))
+
+    looked = """SELECT query_start FROM pg_stat_activity
+                WHERE datname = current_database() AND position('virtualtransaction' IN query) BETWEEN 1 AND 20"""
+
+    async def work() -> None:
+        async with desk.pool.connection() as conn:
+            async with conn.transaction():
+                assert await erasure.since(conn, reading.outcome.id) == set()
+                eraser = asyncio.create_task(asyncio.to_thread(desk.erase_meanwhile, one["id"]))
+                # He looks again and again whether this transaction has ended.
+                looks: set[Any] = set()
+                while not eraser.done() and len(looks) < 3:
+                    looks.update(rows(desk.url, looked))
+                    await asyncio.sleep(0.01)
+                words = f"{one['id']}: {MARK}"
+                await conn.execute("UPDATE submissions SET details = %s", (words.encode(),))
+            await eraser
+
+    rows(desk.url, "UPDATE versions SET submission = NULL; UPDATE submissions SET report = NULL, payload = NULL")
+    rows(desk.url, "DELETE FROM payloads")
+    desk.run(work())
+    assert desk.marked() == {}
 
 
 def test_what_came_after_the_look_is_erased_too(desk: Desk) -> None:

@@ -3,6 +3,7 @@
 import functools
 import gzip
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.ingest.conftest import Desk
+from tests.test_jobs import rows
 
 from isac.errors import Invalid, Surroundings
 from isac.ingest import disk, files
@@ -162,13 +164,31 @@ def test_a_full_disk_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch) ->
         disk.written(iter((b"x", b"y")))
 
 
-def test_a_file_that_becomes_shorter_while_it_is_read_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("written", [b"", bytes(2_000_000), b"x" * 2_000_001], ids=["shorter", "the same", "longer"])
+def test_a_file_that_is_written_while_it_is_read_is_refused(tmp_path: Path, written: bytes) -> None:
     (tmp_path / "list.txt").write_bytes(bytes(2_000_000))
     text = disk.opened(tmp_path / "list.txt")
     assert len(text[:]) == 2_000_000
-    (tmp_path / "list.txt").write_bytes(b"")
-    with pytest.raises(Invalid, match="became shorter"):
+    before = os.stat(tmp_path / "list.txt").st_mtime_ns
+    while os.stat(tmp_path / "list.txt").st_mtime_ns == before:  # the clock of files goes in steps
+        (tmp_path / "list.txt").write_bytes(written)
+    with pytest.raises(Invalid, match="was changed while it was read"):
         text[:]
+
+
+def test_a_list_that_is_written_anew_while_it_is_taken_in_is_not_archived(desk: Desk, tmp_path: Path) -> None:
+    """What would be kept is not what was taken in."""
+    first, second = ("".join(f"https://{n}.{word}.example/{'a' * 3000}\n" for n in range(400)) for word in "ab")
+    (tmp_path / "list.txt").write_text(first)
+    (payload,) = files.payloads(tmp_path / "list.txt")
+    us, steward = desk.shelf("us"), desk.actor("isac_steward")
+
+    def write(_: int) -> None:
+        (tmp_path / "list.txt").write_text(second)
+
+    with pytest.raises(Invalid, match="was changed while it was read"):
+        desk.run(files.ingest(desk.pool, payload, us, steward, "x", sample=True, progress=write))
+    assert rows(desk._url, f"SELECT count(*) FROM payloads WHERE size = {len(first)}") == [(0,)]
 
 
 def test_what_is_written_piece_by_piece_is_read_like_a_list() -> None:
@@ -183,10 +203,10 @@ def test_what_is_written_piece_by_piece_is_read_like_a_list() -> None:
 
 
 def test_of_very_many_lines_that_cannot_be_read_the_first_are_told_and_all_are_counted(desk: Desk) -> None:
-    rows = b"".join(b"good-%d.example\nnone %d\n" % (n, n) for n in range(LINES + 200))
+    lines = b"".join(b"good-%d.example\nnone %d\n" % (n, n) for n in range(LINES + 200))
     reading = desk.run(
         files.ingest(
-            desk.pool, files.Payload("x", rows), desk.shelf("us"), desk.actor("isac_steward"), "x", sample=True
+            desk.pool, files.Payload("x", lines), desk.shelf("us"), desk.actor("isac_steward"), "x", sample=True
         )
     )
     assert (reading.problems.refused, len(reading.problems)) == (LINES + 200, LINES + 1)

@@ -1,8 +1,12 @@
 """An erased object over TAXII, on two workers of which one has it in memory: as if it had never been."""
 
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+import orjson
+import psycopg
 import pytest
 import uvloop
 from tests.conftest import Person, serving
@@ -11,7 +15,7 @@ from tests.test_jobs import rows, until
 
 from isac import times
 from isac.ingest import erasing
-from isac.store import database, recall
+from isac.store import database, log, recall
 from isac.store.facts import By
 from isac.store.recall import Recall
 
@@ -24,12 +28,11 @@ WAYS = ["objects/", "manifest/", "objects/{id}/", "objects/{id}/versions/"]
 QUERIES: list[dict[str, Any]] = [{}, {"match[version]": "all"}, {"match[version]": "first", "match[type]": "tool"}]
 
 
-def erase(url: str, stix_id: str) -> None:
+def erase(url: str, stix_id: str, began: datetime | None = None) -> None:
     async def work() -> None:
+        by = By("op", began or times.now(), "asked for")
         async with database.pool(url, size=3, role=database.OWNER) as pool:
-            await erasing.erase(
-                pool, [erasing.thing(stix_id)], [], erasing.Carriers([]), By("op", times.now(), "asked for")
-            )
+            await erasing.erase(pool, [erasing.thing(stix_id)], [], erasing.Carriers([]), by)
 
     uvloop.run(work())
 
@@ -84,6 +87,47 @@ def test_nothing_of_it_is_shown_by_any_worker_whatever_it_remembers(
     assert rows(database_url, "SELECT 1 FROM log WHERE position('zq-roe'::bytea IN raw) > 0") == []
 
 
+#: at the end of the transaction that archives a file it is waited for who holds the lock 4711
+WAITING = """
+CREATE FUNCTION elections.wait() RETURNS trigger LANGUAGE plpgsql AS
+  'BEGIN PERFORM pg_advisory_xact_lock_shared(4711); RETURN NULL; END';
+CREATE CONSTRAINT TRIGGER waiting AFTER UPDATE OF payload ON elections.submissions DEFERRABLE INITIALLY DEFERRED
+  FOR EACH ROW EXECUTE FUNCTION elections.wait();
+"""
+
+
+def test_its_words_are_not_written_down_after_it_was_erased(database_url: str, people: dict[str, Person]) -> None:
+    """The API took it in and archived it, and is about to note what it is called and to keep the answer."""
+    waits = tool(
+        name="Tool of zq-roe", object_marking_refs=["marking-definition--5e57c739-391a-4eb3-b6be-7d15ca92d5ed"]
+    )
+    params = {"audience": "us-oh-39901", "context": "About zq-roe"}
+
+    async def close() -> None:
+        owners = database.pool(database_url, size=1, role=database.OWNER)
+        async with owners as pool, pool.connection() as conn, conn.transaction():
+            await log.erase(conn, waits["id"], By("op", times.now(), "asked for"))
+
+    rows(database_url, WAITING)
+    with serving(database_url) as server, ThreadPoolExecutor(1) as beside:
+        clerk = Asking(server, people["franklin_submitter"])
+        with psycopg.connect(database_url, autocommit=True) as guard:
+            guard.execute("SELECT pg_advisory_lock(4711)")
+            answer = beside.submit(
+                clerk.http.post,
+                "/api/v1/submissions",
+                params=params,
+                content=orjson.dumps(waits),
+                headers={"Accept": "*/*", "Idempotency-Key": "one"},
+            )
+            until(lambda: bool(rows(database_url, "SELECT 1 FROM pg_locks WHERE objid = 4711 AND NOT granted")), 20)
+            uvloop.run(close())
+        assert answer.result().status_code == 202, answer.result().text
+        clerk.http.close()
+    written = "SELECT coalesce(details, ''), (SELECT count(*) FROM answers) FROM submissions WHERE context <> ''"
+    assert rows(database_url, written) == [(b"", 0)]
+
+
 # --------------------------------------------------------------------------------------------------- who was given it
 
 
@@ -100,7 +144,8 @@ def test_who_was_given_it_is_known_also_when_it_is_erased(database_url: str, peo
         for each in (admin, clerk, oak):
             each.http.close()
     before = who_has(database_url, one["id"])
-    erase(database_url, one["id"])
+    # The eraser began long before these polls, and looked for what carries it all the while.
+    erase(database_url, one["id"], times.now() - timedelta(hours=1))
     # The only entry of the log that tells when it went is the audit's; that was two hours ago.
     rows(
         database_url,

@@ -22,12 +22,18 @@ _HELD = 4
 class File:
     """A file as a text: its bytes are read when they are asked for, also by a process that was forked.
 
-    It is closed when nobody has it any more.
+    It is closed when nobody has it any more. Somebody's may be written by others meanwhile, which is refused: all who
+    read it must find the same.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, ours: bool) -> None:
         self._descriptor = descriptor
         self._size = os.fstat(descriptor).st_size
+        self._as_it_was = None if ours else self._stamp()
+
+    def _stamp(self) -> tuple[int, int]:
+        found = os.fstat(self._descriptor)
+        return found.st_mtime_ns, found.st_size
 
     def __del__(self) -> None:
         os.close(self._descriptor)
@@ -41,8 +47,10 @@ class File:
         while len(found) < end - begin:
             more = os.pread(self._descriptor, end - begin - len(found), begin + len(found))
             if not more:
-                raise Invalid("became shorter while it was read; hand it in again.")
+                break
             found += more
+        if self._as_it_was is not None and self._stamp() != self._as_it_was:
+            raise Invalid("was changed while it was read; hand it in again when nobody writes it.")
         return found
 
     def append(self, part: bytes) -> None:
@@ -57,7 +65,7 @@ def opened(path: Path) -> Text:
     """A file of somebody's; of what is no file, such as a pipe, a copy. Raises OSError."""
     with path.open("rb") as file:
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            return small(File(os.dup(file.fileno())))
+            return small(File(os.dup(file.fileno()), ours=False))
         return written(iter(lambda: file.read(WINDOW), b""))
 
 
@@ -72,7 +80,7 @@ def written(parts: Iterable[bytes]) -> Text:
 def temporary() -> File:
     """A file that nobody else sees."""
     with told(), tempfile.TemporaryFile() as file:
-        return File(os.dup(file.fileno()))
+        return File(os.dup(file.fileno()), ours=True)
 
 
 def small(text: Text) -> Text:

@@ -5,7 +5,6 @@ or, where we wrote the object from a list or a MISP event, if its value stands i
 """
 
 import asyncio
-import contextlib
 import itertools
 import re
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from isac.errors import Invalid, NotFound
+from isac.errors import Invalid
 from isac.formats import texts
 from isac.formats.texts import Text
 from isac.ingest import disk
@@ -32,6 +31,8 @@ _LITERAL = re.compile(r"'((?:[^'\\]|\\.)*)'", re.DOTALL)
 _SHORTEST = 4
 #: what people write of a value so that nobody clicks on it, and what JSON makes of a slash
 _FANGS = ((b"\\/", b"/"), (b"[.]", b"."), (b"(.)", b"."), (b"[dot]", b"."), (b"(dot)", b"."), (b"hxxp", b"http"))
+#: seconds between two looks whether others are done
+_PAUSE = 0.05
 # Longer than an id with its name, or a value, however it is written.
 _REACH = 64 * 1024
 
@@ -64,23 +65,23 @@ class Carriers:
     sought: Sequence["_Sought"]
     #: database keys
     payloads: set[int] = field(default_factory=set)
-    #: all up to this one were looked through
-    last: int = 0
+    #: all that were looked through
+    looked: set[int] = field(default_factory=set)
 
     async def look(self, pool: Pool, progress: Callable[[int, int], None] = lambda _, __: None) -> None:
         """Look through what came since; `progress` hears how many payloads were looked through, of how many."""
         if not self.sought:
             return
         async with pool.connection() as conn:
-            kept = await erasure.payloads(conn, self.last)
+            kept = await erasure.payloads(conn, self.looked)
             for number, (payload, organizations) in enumerate(kept, 1):
-                # One that went meanwhile carries nothing.
-                with contextlib.suppress(NotFound):
-                    file = disk.temporary()
-                    await archive.read(conn, payload, file.append)
-                    if await asyncio.to_thread(_carries, file, organizations, self.sought):
-                        self.payloads.add(payload)
-                self.last = payload
+                file = disk.temporary()
+                # Be it damaged: whatever is kept of it is looked through.
+                async for piece in archive.pieces(conn, payload):
+                    await asyncio.to_thread(file.append, piece)
+                if await asyncio.to_thread(_carries, file, organizations, self.sought):
+                    self.payloads.add(payload)
+                self.looked.add(payload)
                 progress(number, len(kept))
 
 
@@ -167,6 +168,10 @@ async def erase(
                 producer = (await facts.producers(conn, [each.producer]))[each.producer] if each.producer else None
                 versions.append((each, await log.erase(conn, each.stix_id, by, producer, each.modified)))
         if not dry:
+            # Who writes it down just now may not have found yet that it was erased.
+            others = await erasure.asking(conn)
+            while others := others & await erasure.asking(conn):  # noqa: ASYNC110 -- nobody tells of the end of one
+                await asyncio.sleep(_PAUSE)
             await carriers.look(pool)
             async with conn.transaction():
                 rest += await erasure.erase_rest(conn, things, [], carriers.payloads, by)

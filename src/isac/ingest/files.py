@@ -20,13 +20,13 @@ from isac.formats.found import Found, Problems, Unreadable, one_line
 from isac.formats.texts import WIDE, Part, Pieces, Text, trimmed
 from isac.ingest import disk
 from isac.ingest.authoring import author, for_ever
-from isac.ingest.intake import Outcome, Submission, take_in
+from isac.ingest.intake import Outcome, Submission, erased_since, take_in
 from isac.ingest.rehearsal import rehearse
 from isac.policy.actors import Actor, Role
 from isac.policy.screen import default_tlp
 from isac.stix import markings
 from isac.stix.markings import TLP
-from isac.store import archive, erasure, members, submissions
+from isac.store import archive, members, submissions
 from isac.store.database import Pool
 from isac.store.members import Collection
 from isac.store.submissions import Counts, Kept
@@ -322,7 +322,7 @@ async def ingest(
                 read_as = definition.model_dump_json(exclude_defaults=True) if definition else None
                 how = Kept(kept, payload.name, feed.name if feed else None, tlp, sample, read_as)
                 await submissions.attach(conn, outcome.id, how)
-                outcome.unkept = await erasure.met(conn, outcome.id, outcome.ids)
+                outcome.unkept = await erased_since(conn, outcome.id, pieces)
                 if outcome.unkept:
                     await archive.drop(conn, came, times.now() if payload.part else None)
         return Reading(payload.name, outcome, problems)

@@ -63,11 +63,6 @@ class Outcome:
     #: something in it is classified, or was erased here, so nothing of it must be archived
     unkept: bool = False
 
-    @property
-    def ids(self) -> set[str]:
-        """The ids of its objects, of very many the first."""
-        return {each["id"] for each in (*self.successes, *self.pendings)}
-
 
 async def take_in(
     pool: Pool,
@@ -230,6 +225,24 @@ def _naming(batch: Batch, found: "Verdicts") -> dict[bytes, Cause]:
     raws = [arrival.raw for arrival, verdict in found.entered if verdict.move not in owners.QUIET]
     raws += [held.raw for held in found.holdings]
     return {raw: batch.named[raw] for raw in raws if raw in batch.named}
+
+
+async def erased_since(conn: Connection, public_id: str, pieces: Sequence[bytes]) -> bool:
+    """Was something erased of what this submission brought, since it began?
+
+    To be asked in the transaction that writes down what came, or words of it.
+    """
+    ids = await erasure.since(conn, public_id)
+    return bool(ids) and await asyncio.to_thread(lambda: any(_id(piece) in ids for piece in pieces))
+
+
+def _id(piece: bytes) -> str:
+    """In small letters; nothing where there is none."""
+    try:
+        body = orjson.loads(piece)
+    except orjson.JSONDecodeError:
+        return ""
+    return str(body.get("id", "")).lower() if isinstance(body, dict) else ""
 
 
 async def without_erased(conn: Connection, batch: Batch, now: datetime) -> Batch:

@@ -21,6 +21,7 @@ from isac.formats.prose import Mention
 from isac.ingest import extracting, files
 from isac.ingest.extracting import Extract
 from isac.ingest.files import Reading
+from isac.ingest.intake import erased_since
 from isac.package_data import package_data
 from isac.policy.actors import Actor, may_release
 from isac.policy.values import Finding
@@ -83,8 +84,7 @@ async def post_submission(member: Submitter, request: Request, here: Here) -> Re
     async with _turn(here.guards), here.pool.connection() as guard, answers.alone(guard, member.organization, key):
         found = await answers.find(guard, member.organization, key, digest)
         if found is None:
-            found = await _hand_in(here, member, shelf, source, document, wishes)
-            await answers.keep(guard, member.organization, key, digest, found, times.now())
+            found = await _hand_in(here, member, shelf, source, document, wishes, (key, digest))
     return _answer(found)
 
 
@@ -124,9 +124,18 @@ async def _audience(db: Connection, wanted: str | None, member: Actor) -> Collec
 
 
 async def _hand_in(
-    here: Site, member: Actor, shelf: Collection, source: str, document: Document, wishes: Wishes
+    here: Site,
+    member: Actor,
+    shelf: Collection,
+    source: str,
+    document: Document,
+    wishes: Wishes,
+    request: tuple[str, bytes] | None = None,
 ) -> Kept:
-    """Down the road, and the answer. Raises Unprocessable for what cannot be read as a whole."""
+    """Down the road, and the answer, which is kept for this request (Idempotency-Key and digest).
+
+    Raises Unprocessable for what cannot be read as a whole.
+    """
     pieces: list[Sequence[bytes]] = []
 
     def look(found: Sequence[bytes], unreadable: Problems) -> None:
@@ -153,18 +162,24 @@ async def _hand_in(
     except Invalid as error:
         raise Unprocessable(_sentence(error.detail)) from error
     unread, names = _unread(reading), await asyncio.to_thread(_names, reading, pieces[0])
-    async with here.pool.connection() as db:
+    async with here.pool.connection() as db, db.transaction():
         if wishes.dry_run:
             name = await members.name(db, member.organization)
             resource = _whole(_rehearsed(reading, unread, names, name, source, shelf, wishes), dry_run=True)
-        else:
-            if reading.problems or names:
-                await submissions.note(db, reading.outcome.id, unread, names)
-            resource = _whole(await submissions.account(db, reading.outcome.id, member))
-    if not wishes.dry_run:
-        await here.follower.wrote()
-    status = 202 if resource["state"] == "pending" and not wishes.dry_run else 200
-    return Kept(status, orjson.dumps(resource))
+            return Kept(200, orjson.dumps(resource))
+        erased = await erased_since(db, reading.outcome.id, pieces[0])
+        if erased:
+            reading.outcome.unkept = True
+            unread, names = _unread(reading), {}
+        if reading.problems or names:
+            await submissions.note(db, reading.outcome.id, unread, names)
+        resource = _whole(await submissions.account(db, reading.outcome.id, member))
+        answer = Kept(202 if resource["state"] == "pending" else 200, orjson.dumps(resource))
+        # Who sends the same again is told that it was erased.
+        if request is not None and not erased:
+            await answers.keep(db, member.organization, *request, answer, times.now())
+    await here.follower.wrote()
+    return answer
 
 
 def _sentence(detail: str) -> str:

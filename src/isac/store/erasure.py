@@ -21,7 +21,7 @@ from isac.store import audit
 from isac.store.database import Connection
 from isac.store.facts import By, Change, as_uuid, fetch
 
-#: clocks of several machines may differ, and a deed may wait
+#: clocks of several machines may differ, and an erasure is seen some seconds after it is dated
 _SKEW = timedelta(minutes=1)
 #: the instant of what has neither modified nor created
 _NEVER = "1970-01-01T00:00:00Z"
@@ -148,37 +148,43 @@ async def stored(conn: Connection, thing: Thing) -> tuple[list[bytes], list[int]
     return [raw for raw, _ in rows], sorted({organization for _, organization in rows})
 
 
-async def payloads(conn: Connection, after: int) -> list[tuple[int, list[int]]]:
-    """Everything beyond that database key that is kept as it came, and the organizations that handed it in.
-
-    What is being written down just now is waited for; whoever writes later asks `met` and finds what was erased.
-    """
-    async with conn.transaction():
-        await conn.execute("LOCK TABLE payloads IN SHARE MODE")
+async def payloads(conn: Connection, but: Collection[int]) -> list[tuple[int, list[int]]]:
+    """Everything but these that is kept as it came, and the organizations that handed it in."""
     rows = await fetch(
         conn,
         """SELECT p.pk, ARRAY(SELECT DISTINCT organization FROM submissions WHERE payload = p.pk) FROM payloads p
-           WHERE p.pk > %s AND EXISTS (SELECT FROM payload_pieces WHERE payload = p.pk) ORDER BY p.pk""",
-        (after,),
+           WHERE p.pk <> ALL(%s) AND EXISTS (SELECT FROM payload_pieces WHERE payload = p.pk) ORDER BY p.pk""",
+        (list(but),),
     )
     return [(pk, list(organizations)) for pk, organizations in rows]
 
 
-async def met(conn: Connection, public_id: str, stix_ids: Iterable[str]) -> bool:
-    """Was something erased that this submission brought (these ids, and what it stored), since it began?
+async def since(conn: Connection, public_id: str) -> set[str]:
+    """The ids under which something was erased since this submission began.
 
-    To be asked once its payload is written down, in the same transaction.
+    To be asked in each transaction that writes words of it down: the eraser waits for those that have asked (`asking`),
+    and who asks later finds what he erased.
     """
-    return bool(
-        await fetch(
-            conn,
-            """SELECT FROM erased e JOIN objects o ON o.pk = e.object, submissions s
-               WHERE s.id = %s AND e.at > s.received_at - %s AND (o.stix_id = ANY(%s) OR EXISTS (
-                 SELECT FROM versions v
-                  WHERE v.object = e.object AND v.submission = s.pk AND octet_length(v.raw) = 0))""",
-            (public_id, _SKEW, list(stix_ids)),
-        )
+    await conn.execute("SELECT FROM submissions WHERE id = %s FOR NO KEY UPDATE", (public_id,))
+    rows = await fetch(
+        conn,
+        """SELECT DISTINCT o.stix_id FROM erased e JOIN objects o ON o.pk = e.object, submissions s
+           WHERE s.id = %s AND e.at > s.received_at - %s""",
+        (public_id, _SKEW),
     )
+    return {stix_id for (stix_id,) in rows}
+
+
+async def asking(conn: Connection) -> set[str]:
+    """The transactions that may have asked `since`, and have not ended."""
+    # A lock of our own would be quicker to wait for, but then everybody else would wait behind it.
+    rows = await fetch(
+        conn,
+        """SELECT virtualtransaction FROM pg_locks JOIN pg_database d ON d.oid = database
+           WHERE datname = current_database() AND relation = 'submissions'::regclass
+             AND mode IN ('RowShareLock', 'RowExclusiveLock')""",
+    )
+    return {transaction for (transaction,) in rows}
 
 
 # ------------------------------------------------------------------------------------------------------- all else, gone

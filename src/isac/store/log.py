@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from isac import times
 from isac.errors import Forbidden, Invalid, NotFound
 from isac.policy.actors import Audience, covers
 from isac.policy.admit import Admission, Arrival, Move, Poster, admit, first_submitter
@@ -332,6 +333,8 @@ async def erase(
     `erase`, a line for each version with its producer, SHA-256 and rows.
     """
     change = (await facts.lock(conn, [stix_id]))[stix_id]
+    # What began or was given out meanwhile is asked for by this date.
+    by = dataclasses.replace(by, at=times.now())
     versions = [v for v in change.facts.versions if producer in (None, v.producer) and modified in (None, v.modified)]
     pks = [version.pk for version in versions]
     gone = await erasure.overwrite(conn, change, pks)
