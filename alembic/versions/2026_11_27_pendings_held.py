@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "2026_11_27_pendings_held"
-down_revision = "2026_11_26_documents"
+down_revision = "2026_11_26_warninglists"
 
 
 def upgrade() -> None:

@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "2026_11_28_assets"
-down_revision = "2026_11_26_warninglists"
+down_revision = "2026_11_27_pendings_held"
 
 
 def upgrade() -> None:

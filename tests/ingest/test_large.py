@@ -188,7 +188,7 @@ def test_a_list_that_is_written_anew_while_it_is_taken_in_is_not_archived(desk: 
 
     with pytest.raises(Invalid, match="was changed while it was read"):
         desk.run(files.ingest(desk.pool, payload, us, steward, "x", sample=True, progress=write))
-    assert rows(desk._url, f"SELECT count(*) FROM payloads WHERE size = {len(first)}") == [(0,)]
+    assert rows(desk.url, f"SELECT count(*) FROM payloads WHERE size = {len(first)}") == [(0,)]
 
 
 def test_what_is_written_piece_by_piece_is_read_like_a_list() -> None:
