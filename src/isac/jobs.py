@@ -239,8 +239,14 @@ async def _prune(at: Work) -> None:
     if at.retention is None:
         return
     before = times.now() - at.retention
-    gone = {"payloads": 0, "polls": 0, "runs": 0}
-    for name, prune in (("payloads", archive.prune), ("polls", polls.prune), ("runs", runs.prune)):
+    kinds = (
+        ("payloads", archive.prune),
+        ("polls", polls.prune),
+        ("runs", runs.prune),
+        ("documents", runs.prune_documents),
+    )
+    gone = dict.fromkeys((name for name, _ in kinds), 0)
+    for name, prune in kinds:
         while True:
             async with at.pool.connection() as conn:
                 some = await prune(conn, before)

@@ -9,6 +9,8 @@ import pytest
 from tests.test_jobs import rows
 
 from isac import jobs, times
+from isac.ingest import sources
+from isac.ingest.feeds import Feed
 from isac.ingest.fetching import Outbound
 from isac.ingest.sources import Around
 from isac.store import archive, polls, runs
@@ -95,3 +97,26 @@ def test_of_what_must_not_be_kept_the_hash_stays(
     run(work())
     prune(timedelta(days=400))
     assert rows(database_url, "SELECT sha256 = sha256('never') FROM payloads") == [(True,)]
+
+
+def test_documents_that_no_source_has_any_more_go(
+    prune: Prune, pool: Pool, run: Callable[..., Any], database_url: str, tmp_path: Path
+) -> None:
+    """Their names may be a person's, and with a new name each day they would be ever more."""
+    (tmp_path / "lists").mkdir()
+    for name in ("kept", "gone"):
+        (tmp_path / "lists" / f"{name}.txt").write_text(f"{name}.example\n")
+    feed = Feed(name="a-list", path="lists", format="text", license="CC0", redistribute=True, sample=True)
+    run(sources.run(pool, feed, Around(tmp_path, Outbound())))
+    rows(database_url, "UPDATE feed_documents SET met_at = met_at - interval '401 days'")
+    (tmp_path / "lists" / "gone.txt").unlink()
+    brought, _ = run(sources.run(pool, feed, Around(tmp_path, Outbound())))
+    assert brought.outcome == "unchanged"
+    written = rows(database_url, "SELECT name, xmin::text FROM feed_documents ORDER BY name")
+    run(sources.run(pool, feed, Around(tmp_path, Outbound())))
+    assert rows(database_url, "SELECT name, xmin::text FROM feed_documents ORDER BY name") == written
+
+    prune(None)
+    assert len(written) == 2
+    prune(timedelta(days=400))
+    assert [name for (name,) in rows(database_url, "SELECT name FROM feed_documents")] == ["kept.txt"]

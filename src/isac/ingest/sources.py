@@ -7,7 +7,7 @@ where the last good one ended.
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -105,6 +105,24 @@ def _tell(feed: Feed, brought: Brought, counts: Counts) -> None:
     _logger.log(level, "feed run", extra=told | numbers)
 
 
+class _Met(Mapping[str, Seen]):
+    """What was seen of each document, and for which of them somebody asks: these the source still has."""
+
+    def __init__(self, seen: Mapping[str, Seen]) -> None:
+        self._seen = seen
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> Seen:
+        self.names.add(name)
+        return self._seen[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._seen)
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+
 @dataclass(slots=True)
 class _Running:
     """One run while it lasts, and what it has brought so far."""
@@ -127,6 +145,7 @@ class _Running:
     problems: list[str] = field(default_factory=list)
     #: of a source that has many documents: what was seen of each
     seen: dict[str, Seen] = field(default_factory=dict)
+    met: "_Met" = field(default_factory=lambda: _Met({}))
 
     async def go(self) -> Brought:
         """All documents, one after the other; of many, one that is broken stops no other."""
@@ -138,6 +157,7 @@ class _Running:
         usual = (new[0].listed or 0, new[0].unreadable or 0) if new and not self.anyway else None
         missing = False
         place, self.seen = await self._bookmark(new)
+        self.met = _Met(self.seen)
         async for document in self._found(place):
             if feed.current and not document.only:
                 raise Invalid("`current` is for one list that names all that holds now, and here are several.")
@@ -158,6 +178,7 @@ class _Running:
                 await runs.see(self.guard, feed.name, document.key, self.seen[document.key])
             if document.place:
                 await runs.bookmark(self.guard, self.pk, feed.name, document.place)
+        await runs.meet(self.guard, feed.name, self.met.names, times.now())
         self._tell_of_waiting()
         if feed.current and feed.redistribute:
             await self._end_gone(collection, asking)
@@ -215,7 +236,7 @@ class _Running:
             path = (around.folder / feed.path).resolve()
             if not path.is_relative_to(around.folder.resolve()):
                 raise Invalid(f"path: {feed.path} leads out of {around.folder}; put the file beside the definition.")
-            documents = upstream.files(path, place, self.seen)
+            documents = upstream.files(path, place, self.met)
             while (document := await asyncio.to_thread(next, documents, None)) is not None:
                 yield document
             return
@@ -227,7 +248,7 @@ class _Running:
             headers[feed.auth_header] = secret
         async with Fetcher(around.outbound) as fetcher:
             url = feed.url or ""
-            async for document in upstream.documents(fetcher, url, feed.format, headers, place, self.seen):
+            async for document in upstream.documents(fetcher, url, feed.format, headers, place, self.met):
                 yield document
 
     async def _take(

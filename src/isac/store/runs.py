@@ -7,9 +7,9 @@ in nobody's way.
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import orjson
@@ -25,7 +25,7 @@ GOOD: tuple[Outcome, ...] = ("taken", "kept", "unchanged")
 _BROUGHT: tuple[Outcome, ...] = ("taken", "kept")
 #: runs that go in one transaction
 _AT_ONCE = 1000
-#: ids that are held in memory
+#: ids that are held in memory, names of one statement
 _CHUNK = 10_000
 _CUT_OFF = "It was cut off, and the next one goes on from where the last good one was."
 
@@ -144,7 +144,7 @@ async def see(conn: Connection, feed: str, name: str, seen: Seen) -> None:
     await conn.execute(
         """INSERT INTO feed_documents (feed, name, mark, failures, again_at) VALUES (%s, %s, %s, %s, %s)
            ON CONFLICT (feed, name) DO UPDATE
-           SET mark = EXCLUDED.mark, failures = EXCLUDED.failures, again_at = EXCLUDED.again_at""",
+           SET mark = EXCLUDED.mark, failures = EXCLUDED.failures, again_at = EXCLUDED.again_at, met_at = now()""",
         (feed, name, orjson.dumps(seen.mark), min(seen.failures, 30_000), seen.again_at),
     )
 
@@ -153,6 +153,26 @@ async def seen(conn: Connection, feed: str) -> dict[str, Seen]:
     """What was seen of each document, by its name."""
     rows = await fetch(conn, "SELECT name, mark, failures, again_at FROM feed_documents WHERE feed = %s", (feed,))
     return {name: Seen(orjson.loads(mark), failures, again_at) for name, mark, failures, again_at in rows}
+
+
+async def meet(conn: Connection, feed: str, names: Iterable[str], at: datetime) -> None:
+    """Note that the source still has these documents; of one that was met within a day nothing is written."""
+    wanted = list(names)
+    for begin in range(0, len(wanted), _CHUNK):
+        await conn.execute(
+            "UPDATE feed_documents SET met_at = %s WHERE feed = %s AND name = ANY(%s) AND met_at < %s",
+            (at, feed, wanted[begin : begin + _CHUNK], at - timedelta(days=1)),
+        )
+
+
+async def prune_documents(conn: Connection, before: datetime) -> int:
+    """Forget some documents that no source has had since that instant; answers how many went. Call it until 0."""
+    deleted = await conn.execute(
+        """DELETE FROM feed_documents
+           WHERE ctid = ANY(ARRAY(SELECT ctid FROM feed_documents WHERE met_at < %s LIMIT %s))""",
+        (before, _AT_ONCE),
+    )
+    return deleted.rowcount
 
 
 async def latest(conn: Connection, feed: str, limit: int = 1, outcomes: Sequence[Outcome] = ()) -> list[Run]:

@@ -260,6 +260,8 @@ feed_documents = Table(
     # how often in a row it could not be taken in, and when it is asked for again
     _must("failures", SmallInteger),
     Column("again_at", _WHEN),
+    # when the source last had it, give or take a day
+    _must("met_at", _WHEN, server_default=text("now()")),
     PrimaryKeyConstraint("feed", "name"),
 )
 
