@@ -28,12 +28,12 @@ from isac.store.database import Pool
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
-NUMBER = 20_000
+NUMBER = 60_000
 
 
 @contextlib.contextmanager
-def killed_while_it_takes_in(url: str, person: Person, folder: Path) -> Any:
-    """A real server, killed with -9 when it has written something of a submission over the API."""
+def ended_while_it_takes_in(url: str, person: Person, folder: Path, number: int, answers: list[Any]) -> Any:
+    """A real server that gets a signal when it has written something of a submission over the API."""
     environment = os.environ | {"ISAC_DATABASE_URL": url, "ISAC_JOBS": "0"}
     command = [sys.executable, "-m", "isac", "serve", "--port", "0"]
     content = bundle(*(indicator(f"File {number}", pattern=hashed(number)) for number in range(NUMBER)))
@@ -44,12 +44,12 @@ def killed_while_it_takes_in(url: str, person: Person, folder: Path) -> Any:
 
                 def hand_in() -> None:
                     with contextlib.suppress(httpx2.HTTPError):
-                        client.post(SUBMISSIONS, content=content, timeout=60)
+                        answers.append(client.post(SUBMISSIONS, content=content, timeout=60))
 
                 sending = threading.Thread(target=hand_in)
                 sending.start()
                 until(lambda: rows(url, "SELECT 1 FROM log WHERE type = 'indicator' LIMIT 1"))
-                os.kill(running.pid, signal.SIGKILL)
+                os.kill(running.pid, number)
                 running.wait()
                 sending.join()
         finally:
@@ -70,7 +70,7 @@ def test_what_a_killed_server_took_is_counted_and_the_rest_is_told(
     database_url: str, people: dict[str, Person], tmp_path: Path
 ) -> None:
     clerk = people["franklin_submitter"]
-    with killed_while_it_takes_in(database_url, clerk, tmp_path):
+    with ended_while_it_takes_in(database_url, clerk, tmp_path, signal.SIGKILL, []):
         ((public_id, accepted, completed),) = rows(
             database_url, f"SELECT id::text, accepted, completed_at FROM submissions WHERE actor = '{clerk.key_id}'"
         )
@@ -93,6 +93,19 @@ def test_what_a_killed_server_took_is_counted_and_the_rest_is_told(
     assert (told["state"], told["counts"]["accepted"]) == ("complete", accepted)
     assert ["Send all of it again" in line["reason"] for line in told["failures"]] == [True]
     assert told["unlisted"] == ["successes"]
+
+
+def test_a_server_that_is_stopped_meanwhile_says_so_in_one_line(
+    database_url: str, people: dict[str, Person], tmp_path: Path
+) -> None:
+    answers: list[httpx2.Response] = []
+    with ended_while_it_takes_in(database_url, people["franklin_submitter"], tmp_path, signal.SIGINT, answers):
+        said = (tmp_path / "said").read_text(encoding="utf-8")
+    ((status, detail),) = ((answer.status_code, answer.json()["detail"]) for answer in answers)
+    assert status == 503
+    assert detail.startswith("The server is being stopped. Send it once more")
+    assert "raceback" not in said, said
+    assert said.count("is being stopped") == 1
 
 
 def asked(server: Running, person: Person, public_id: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -300,8 +300,18 @@ def status(found: Status, status: int = 200) -> Response:
 # ------------------------------------------------------------------------------------------------------------ errors
 
 
+STOPPING = Busy("The server is being stopped. Send it once more in a minute; what is there already changes nothing.")
+
+
+def is_stopping() -> bool:
+    """Is this request cut off, since the server's time to stop is over?"""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 async def render(request: Request, error: Exception) -> Response:
     """Any error of the application, in the form that its path has."""
+    error = STOPPING if is_stopping() else error
     actor = getattr(request.state, "actor", None)
     brought = ("authorization", "x-api-key")
     keyless = not any(name in request.headers for name in brought) and certificates.of_request(request.scope) is None
