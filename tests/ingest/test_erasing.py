@@ -8,149 +8,46 @@ import gzip
 import io
 import tarfile
 import uuid
-import zipfile
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
 import psycopg
 import pytest
-from psycopg import sql
 from tests.conftest import Person, zipped
+from tests.ingest.erasing_desk import (
+    ACTIONS,
+    EVERYTHING,
+    FEBRUARY,
+    JANUARY,
+    LIST,
+    MARCH,
+    MARK,
+    Desk,
+    Run,
+    bundle,
+    feed_named,
+    tool,
+)
 from tests.stix.examples import make
 from tests.test_jobs import rows
 
 from isac import times
 from isac.errors import Invalid, NotFound
-from isac.ingest import erasing, files
-from isac.ingest.erasing import Erased
+from isac.ingest import erasing
 from isac.ingest.feeds import Feed
-from isac.ingest.files import Reading
 from isac.ingest.intake import Submission, take_in
 from isac.ingest.replay import replay
 from isac.policy.actors import Actor
-from isac.store import answers, database, erasure, members, objects, submissions
+from isac.store import answers, database, erasure, members, submissions
 from isac.store.answers import Kept
 from isac.store.database import Pool
 from isac.store.erasure import Thing
 from isac.store.facts import By
 from isac.store.members import Collection
-from isac.store.objects import Query, Versions
 from isac.store.submissions import Counts, Unread
-
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
-
-MARK = "zq-roe-1980"
-JANUARY, FEBRUARY, MARCH = (f"2026-0{month}-01T00:00:00.000Z" for month in (1, 2, 3))
-EVERYTHING = Versions(last=False, all=True)
-LIST = Feed(name="a-list", path="x", format="text", license="CC0", redistribute=True, sample=True)
-
-
-def tool(**more: Any) -> dict[str, Any]:
-    head = {"type": "tool", "spec_version": "2.1", "id": f"tool--{uuid.uuid4()}", "created": JANUARY}
-    return {**head, "modified": JANUARY, "name": f"Tool of {MARK}", **more}
-
-
-def bundle(*bodies: dict[str, Any]) -> bytes:
-    return orjson.dumps({"type": "bundle", "id": f"bundle--{uuid.uuid4()}", "objects": bodies})
-
-
-class Desk:
-    """Takes in, erases, and looks what is left."""
-
-    def __init__(self, pool: Pool, run: Run, url: str, people: dict[str, Person], folder: Path) -> None:
-        self.pool, self.run, self.url, self._people, self.folder = pool, run, url, people, folder
-
-    def take(
-        self, content: bytes, to: str = "us", source: str = "a source", *, by: str = "", **how: Any
-    ) -> list[Reading]:
-        path = self.folder / "file"
-        path.write_bytes(content)
-
-        async def work() -> list[Reading]:
-            async with self.pool.connection() as conn, conn.transaction():
-                shelf = await members.shelf(conn, to)
-                asking = await (
-                    members.keyholder(conn, self._people[by].key_id) if by else members.source(conn, source)
-                )
-            return [
-                await files.ingest(self.pool, payload, shelf, asking, source, sample=True, **how)
-                for payload in files.payloads(path, how.get("feed"))
-            ]
-
-        done: list[Reading] = self.run(work())
-        return done
-
-    def counts(self, *bodies: dict[str, Any], to: str = "us", **how: Any) -> Counts:
-        (reading,) = self.take(bundle(*bodies), to, **how)
-        return reading.outcome.counts
-
-    def erase(
-        self, *ids: str, dry: bool = False, reason: str = "asked for", began: datetime | None = None, **which: Any
-    ) -> Erased:
-        things = [erasing.thing(each, **which) for each in ids if "--" in each]
-        by = By("op", began or times.now(), reason)
-
-        async def work() -> Erased:
-            async with database.pool(self.url, size=3, role=database.OWNER) as pool:
-                carriers = await erasing.carriers(pool, things)
-                public_ids = [each for each in ids if "--" not in each]
-                return await erasing.erase(pool, things, public_ids, carriers, by, dry=dry)
-
-        done: Erased = self.run(work())
-        return done
-
-    def erase_meanwhile(self, *ids: str, **how: Any) -> None:
-        """For what is called within a loop that runs already."""
-
-        def work() -> None:
-            with asyncio.Runner() as runner:
-                Desk(self.pool, runner.run, self.url, {}, self.folder).erase(*ids, **how)
-
-        with ThreadPoolExecutor(1) as beside:
-            beside.submit(work).result()
-
-    def shown(self, code: str = "us", versions: Versions = Versions()) -> list[dict[str, Any]]:  # noqa: B008
-        """What a collection shows, but for what is there from the start."""
-
-        async def work() -> list[dict[str, Any]]:
-            async with self.pool.connection() as conn:
-                page = await objects.page(conn, await members.shelf(conn, code), Query(limit=100, versions=versions))
-            return [body for raw in page.objects if (body := orjson.loads(raw))["type"] != "marking-definition"]
-
-        found: list[dict[str, Any]] = self.run(work())
-        return found
-
-    def marked(self) -> dict[str, int]:
-        """In how many places of each table the mark stands, packed or not."""
-        found = {}
-        with psycopg.connect(self.url, autocommit=True) as conn:
-            tables = conn.execute(
-                "SELECT schemaname, tablename FROM pg_tables WHERE schemaname IN ('elections', 'isac_jobs')"
-            ).fetchall()
-            assert {"log", "payload_pieces", "procrastinate_jobs"} <= {table for _, table in tables}
-            for place in tables:
-                query = sql.SQL("SELECT * FROM {}").format(sql.Identifier(*place))
-                number = sum(MARK.encode() in plain(value) for row in conn.execute(query) for value in row)
-                if number:
-                    found[place[1]] = number
-        return found
-
-
-def plain(value: Any) -> bytes:
-    if not isinstance(value, bytes):
-        return str(value).lower().encode()
-    for _ in range(3):
-        if not value.startswith(b"\x1f\x8b"):
-            break
-        value = gzip.decompress(value)
-    if value.startswith(b"PK"):
-        with zipfile.ZipFile(io.BytesIO(value)) as archive:
-            value = b"\n".join(map(archive.read, archive.namelist()))
-    return bytes(value.lower())
 
 
 @pytest.fixture
@@ -240,6 +137,51 @@ def test_a_zip_archive_goes_that_carried_a_value(desk: Desk) -> None:
     assert rows(desk.url, "SELECT count(*) FROM payload_pieces") == [(1,)]
     desk.erase(indicator)
     assert rows(desk.url, "SELECT count(*) FROM payload_pieces") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        ("bücher.example", "BÜCHER.example"),
+        ("zq.example", "zq{.}example"),
+        ("zq.example", "zq [.] example"),
+        ("zq.example", "zq[.example"),
+        ("https://zq.example/a", "https[:]//zq.example/a"),
+        ("https://zq.example/a", "https://zq.example:443/a"),
+        ("https://zq.example/", "https://zq.example"),
+        ("a@zq.example", "a(at)zq.example"),
+        ("2001:db8::a", "2001:0db8:0:0:0:0:0:a"),
+        ("AS64496", "as64496"),
+    ],
+)
+@pytest.mark.parametrize("feed", [LIST, None], ids=["of a feed", "handed in"])
+def test_a_list_goes_that_writes_the_value_otherwise(desk: Desk, feed: Feed | None, first: str, again: str) -> None:
+    """Its reader takes both for the same."""
+    desk.take(f"{first}\n".encode(), feed=feed)
+    (indicator,) = desk.shown()
+    desk.take(f"four.example\n{again}\nfive.example\n".encode(), feed=feed)
+    desk.take(b"six.example\nseven.example\n", feed=feed)
+    rows(desk.url, "UPDATE submissions SET report = NULL")  # as where there are very many
+    desk.erase(indicator["id"])
+    assert rows(desk.url, "SELECT count(*) FROM payload_pieces") == [(1,)]
+
+
+def test_an_indicator_of_others_whose_id_looks_like_ours_goes(desk: Desk) -> None:
+    rule = {"pattern": f'alert tcp any any -> any any (msg:"{MARK}";)', "pattern_type": "snort"}
+    one = tool(type="indicator", id=f"indicator--{uuid.uuid5(uuid.NAMESPACE_DNS, MARK)}", valid_from=JANUARY, **rule)
+    desk.take(bundle(one))
+    assert [body["id"] for body in desk.shown()] == [one["id"]]
+    desk.erase(one["id"])
+    assert desk.marked() == {}
+
+
+def test_a_table_goes_that_said_what_is_to_be_done(desk: Desk) -> None:
+    desk.take(f"cve,do\nCVE-2024-0001,call {MARK} now\n".encode(), feed=ACTIONS)
+    desk.take(f"cve,do\nCVE-2024-0002,x\nCVE-2024-0001,call {MARK} today\n".encode(), feed=ACTIONS)
+    (action,) = [body["id"] for body in desk.shown() if MARK in body.get("description", "")]
+    rows(desk.url, "UPDATE submissions SET report = NULL")  # as where there are very many
+    desk.erase(action)
+    assert desk.marked() == {}
 
 
 def test_a_misp_event_goes_that_carried_a_value(desk: Desk) -> None:
@@ -333,7 +275,7 @@ def test_whoever_brings_it_meanwhile_leaves_nothing_of_it_in_the_log(desk: Desk)
         by, thing = By("op", times.now(), "asked for"), erasing.thing(one["id"])
         async with database.pool(desk.url, size=3, role=database.OWNER) as pool:
             await asyncio.wait(handing, return_when=asyncio.FIRST_COMPLETED, timeout=0.1)
-            await erasing.erase(pool, [thing], [], await erasing.carriers(pool, [thing]), by)
+            await erasing.erase(pool, [thing], [], await erasing.carriers(pool, [thing], feed_named), by)
             assert not all(task.done() for task in handing), "it came too late to meet anybody"
             await asyncio.gather(*handing)
             # What they had brought before it was erased is gone; what they brought later never came in.
@@ -380,7 +322,7 @@ def test_what_is_not_committed_when_it_looks_is_looked_through_later(desk: Desk)
 async def look_then(desk: Desk, stix_id: str, then: Callable[[], None]) -> None:
     things = [erasing.thing(stix_id)]
     async with database.pool(desk.url, size=2, role=database.OWNER) as pool, asyncio.timeout(20):
-        carriers = await erasing.carriers(pool, things)
+        carriers = await erasing.carriers(pool, things, feed_named)
         then()
         await erasing.erase(pool, things, [], carriers, By("op", times.now(), "asked for"))
 
@@ -420,7 +362,7 @@ def test_what_came_after_the_look_is_erased_too(desk: Desk) -> None:
 
     async def look() -> erasing.Carriers:
         async with database.pool(desk.url, size=2, role=database.OWNER) as pool:
-            return await erasing.carriers(pool, [erasing.thing(one["id"])])
+            return await erasing.carriers(pool, [erasing.thing(one["id"])], feed_named)
 
     found = desk.run(look())
     desk.take(bundle(one, tool(name="beside")))
@@ -562,4 +504,4 @@ def test_the_application_itself_may_not_erase(desk: Desk) -> None:
     desk.take(bundle(one))
     by = By("op", times.now(), "x")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        desk.run(erasing.erase(desk.pool, [Thing(one["id"])], [], erasing.Carriers([]), by))
+        desk.run(erasing.erase(desk.pool, [Thing(one["id"])], [], erasing.Carriers([], feed_named), by))

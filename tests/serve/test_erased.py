@@ -14,6 +14,7 @@ from tests.serve.conftest import FEBRUARY, MARCH, Asking, tool, versions_of
 from tests.test_jobs import rows, until
 
 from isac import times
+from isac.cli.feeds import feed_named
 from isac.ingest import erasing
 from isac.store import database, log, recall
 from isac.store.facts import By
@@ -32,7 +33,7 @@ def erase(url: str, stix_id: str, began: datetime | None = None) -> None:
     async def work() -> None:
         by = By("op", began or times.now(), "asked for")
         async with database.pool(url, size=3, role=database.OWNER) as pool:
-            await erasing.erase(pool, [erasing.thing(stix_id)], [], erasing.Carriers([]), by)
+            await erasing.erase(pool, [erasing.thing(stix_id)], [], erasing.Carriers([], feed_named), by)
 
     uvloop.run(work())
 

@@ -2,21 +2,23 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from isac import times
+from isac.cli.feeds import feed_named
 from isac.cli.terminal import OPERATOR, bar, out, with_database
 from isac.errors import Invalid, NotFound
-from isac.ingest import erasing
-from isac.ingest.erasing import Carriers, Erased
 from isac.stix import objects
 from isac.store import database, recall
 from isac.store.database import Pool
 from isac.store.erasure import Thing
 from isac.store.facts import By
 from isac.store.recall import Recall
+
+if TYPE_CHECKING:
+    from isac.ingest.erasing import Carriers, Erased
 
 polls_app = typer.Typer(no_args_is_help=True, help="What members' polls were given.")
 
@@ -35,6 +37,8 @@ def erase(
 
     Example: isac erase indicator--0b8c5e0e-6c1b-4a57-9d0e-5f3c1d2a7b64 --reason "personal data" --dry-run
     """
+    from isac.ingest import erasing
+
     if not reason.strip():
         raise Invalid("--reason: say why; it stands in the audit.")
     things = [erasing.thing(each, producer, _instant(version)) for each in ids if "--" in each]
@@ -42,14 +46,14 @@ def erase(
     if not things and (producer or version):
         raise Invalid("--producer and --version are for objects; a submission is erased as a whole.")
 
-    async def look(pool: Pool) -> tuple[Carriers, Erased, list[tuple[Thing, Recall]]]:
+    async def look(pool: Pool) -> "tuple[Carriers, Erased, list[tuple[Thing, Recall]]]":
         with bar("what was handed in") as (expected, progress):
 
             def told(number: int, total: int) -> None:
                 expected(total)
                 progress(1)
 
-            carriers = await erasing.carriers(pool, things, told)
+            carriers = await erasing.carriers(pool, things, feed_named, told)
         plan = await erasing.erase(pool, things, public_ids, carriers, _by(reason), dry=True)
         if plan.is_nothing:
             raise NotFound(f"Nothing is kept under {', '.join(ids)}.")
@@ -99,7 +103,7 @@ def _instant(version: str | None) -> int | None:
         raise Invalid(f"--version: {error}") from error
 
 
-def _plan(plan: Erased) -> Sequence[str]:
+def _plan(plan: "Erased") -> Sequence[str]:
     lines = []
     for thing, gone in plan.versions:
         rows = [row for each in gone for row in each.rows]

@@ -1,36 +1,38 @@
 """Erase what came in: an object with all that carried it, or what a submission was read from.
 
 What is kept as it came is packed, so it is looked through here: a payload carries an object if one in it has its id,
-or, where we wrote the object from a list or a MISP event, if its value stands in what its source handed in.
+or, where we wrote the object from a list or a MISP event, if its value stands in what its source handed in, as it is
+written there or as its reader understands it.
 """
 
 import asyncio
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import orjson
 
-from isac.errors import Invalid
+from isac.errors import Invalid, NotFound
 from isac.formats import texts
+from isac.formats.found import Found
 from isac.formats.texts import Text
-from isac.ingest import disk
-from isac.ingest.files import contents
+from isac.ingest import disk, files
+from isac.ingest.feeds import Feed
+from isac.stix import authored
+from isac.stix.fangs import AT, DOT
 from isac.stix.markings import MARKINGS
 from isac.store import archive, erasure, facts, log
 from isac.store.database import Pool
-from isac.store.erasure import Gone, Rest, Thing
+from isac.store.erasure import Gone, Handed, Rest, Thing
 from isac.store.facts import By
 
 _ID = re.compile(r"[a-z0-9-]+--[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 #: what we wrote from a list: its id is made from its value (UUIDv5)
-_OURS = re.compile(r"(?:indicator|vulnerability|identity)--[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f-]{21}")
-_LITERAL = re.compile(r"'((?:[^'\\]|\\.)*)'", re.DOTALL)
+_OURS = re.compile(r"(?:indicator|vulnerability|identity|course-of-action)--[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f-]{21}")
 #: shorter values stand everywhere
 _SHORTEST = 4
-#: what people write of a value so that nobody clicks on it, and what JSON makes of a slash
-_FANGS = ((b"\\/", b"/"), (b"[.]", b"."), (b"(.)", b"."), (b"[dot]", b"."), (b"(dot)", b"."), (b"hxxp", b"http"))
 #: seconds between two looks whether others are done
 _PAUSE = 0.05
 # Longer than an id with its name, or a value, however it is written.
@@ -63,6 +65,8 @@ class Carriers:
     """The payloads that carry one of some objects. What they are looked for is known before it is erased."""
 
     sought: Sequence["_Sought"]
+    #: how a feed's payloads are read today. Raises NotFound or Invalid
+    feed_named: Callable[[str], Feed]
     #: database keys
     payloads: set[int] = field(default_factory=set)
     #: all that were looked through
@@ -74,23 +78,26 @@ class Carriers:
             return
         async with pool.connection() as conn:
             kept = await erasure.payloads(conn, self.looked)
-            for number, (payload, organizations) in enumerate(kept, 1):
+            for number, (payload, handed) in enumerate(kept, 1):
                 file = disk.temporary()
                 # Be it damaged: whatever is kept of it is looked through.
                 async for piece in archive.pieces(conn, payload):
                     await asyncio.to_thread(file.append, piece)
-                if await asyncio.to_thread(_carries, file, organizations, self.sought):
+                if await asyncio.to_thread(_carries, file, handed, self.sought, self.feed_named):
                     self.payloads.add(payload)
                 self.looked.add(payload)
                 progress(number, len(kept))
 
 
 async def carriers(
-    pool: Pool, things: Sequence[Thing], progress: Callable[[int, int], None] = lambda _, __: None
+    pool: Pool,
+    things: Sequence[Thing],
+    feed_named: Callable[[str], Feed],
+    progress: Callable[[int, int], None] = lambda _, __: None,
 ) -> Carriers:
-    """Everything that carries one of these."""
+    """Everything that carries one of these; `feed_named`: see Carriers."""
     async with pool.connection() as conn:
-        found = Carriers([_Sought.of(each, *await erasure.stored(conn, each)) for each in things])
+        found = Carriers([_Sought.of(each, *await erasure.stored(conn, each)) for each in things], feed_named)
     await found.look(pool, progress)
     return found
 
@@ -102,8 +109,10 @@ class _Sought:
     #: STIX ids as whoever wrote the payload knows the object, and an object that has one of them
     ids: tuple[bytes, ...]
     as_object: re.Pattern[bytes]
-    #: the values of an object, looked for in what these organizations handed in
-    values: re.Pattern[bytes] | None
+    #: the values that an object was made from, looked for in what these organizations handed in: what a reader makes of
+    #: it, and as they are written, for what stands in comments, or in words
+    values: frozenset[str]
+    written: re.Pattern[str] | None
     organizations: frozenset[int]
 
     @classmethod
@@ -115,38 +124,61 @@ class _Sought:
             originals = (each.get("external_id", "").lower() for each in body.get("external_references", [])[-1:])
             ids |= {original for original in originals if _ID.fullmatch(original)}
             if _OURS.fullmatch(sought.stix_id):
-                name = [body["name"]] if "name" in body and "pattern" not in body else []
-                values |= {re.sub(r"\\(.)", r"\1", each) for each in _LITERAL.findall(body.get("pattern", "")) + name}
-        written = sorted(re.escape(value.lower().encode()) for value in values if len(value) >= _SHORTEST)
+                # Others have such ids, too, and patterns in other languages.
+                with suppress(ValueError):
+                    values.update(authored.values(body))
+        written = sorted(re.escape(value.lower()) for value in values if len(value) >= _SHORTEST)
         return cls(
             tuple(each.encode() for each in sorted(ids)),
             re.compile(rb'"id"\s*:\s*"(?:%s)"' % b"|".join(each.encode() for each in sorted(ids))),
-            re.compile(rb"(?<![0-9a-z])(?:%s)(?![0-9a-z])" % b"|".join(written)) if written else None,
+            frozenset(values),
+            re.compile(rf"(?<![0-9a-z])(?:{'|'.join(written)})(?![0-9a-z])") if written else None,
             frozenset(organizations),
         )
 
 
-def _carries(file: Text, organizations: Sequence[int], sought: Sequence[_Sought]) -> bool:
-    return any(_stands_in(content, organizations, sought) for content in contents(file))
+def _carries(
+    file: Text, handed: Sequence[Handed], sought: Sequence[_Sought], feed_named: Callable[[str], Feed]
+) -> bool:
+    organizations = {each.organization for each in handed}
+    by_value = [one.written for one in sought if one.written and one.organizations & organizations]
+    if any(_stands_in(content, sought, by_value) for content in files.contents(file)):
+        return True
+    for each in handed:
+        values = frozenset[str]().union(*(one.values for one in sought if each.organization in one.organizations))
+        if values and any(value in values for value in _values(file, each, feed_named)):
+            return True
+    return False
 
 
-def _stands_in(plain: Text, organizations: Sequence[int], sought: Sequence[_Sought]) -> bool:
-    by_value = [one.values for one in sought if one.values and one.organizations.intersection(organizations)]
+def _stands_in(content: Text, sought: Sequence[_Sought], by_value: Sequence[re.Pattern[str]]) -> bool:
     # What ends or begins at an edge may go on there; it lies within another window, or at an end of the text.
     window = b"\n"
-    for part in itertools.chain(texts.utf_8(plain), [b"\n"]):
+    for part in itertools.chain(texts.utf_8(content), [b"\n"]):
         window += part.lower()
         if any(each in window and one.as_object.search(window) for one in sought for each in one.ids):
             return True
         if by_value:
-            meant = window
-            for written, sense in _FANGS:
-                meant = meant.replace(written, sense)
-            found = (each.span() for values in by_value for each in values.finditer(meant))
+            meant = AT.sub("@", DOT.sub(".", window.decode("utf-8", "replace")))
+            meant = meant.replace("\\/", "/").replace("hxxp", "http")
+            found = (each.span() for written in by_value for each in written.finditer(meant))
             if any(begin > 0 and end < len(meant) for begin, end in found):
                 return True
         window = window[-_REACH:]
     return False
+
+
+def _values(file: Text, handed: Handed, feed_named: Callable[[str], Feed]) -> Iterator[str]:
+    """The values that its reader finds in it, whose definition may have changed since."""
+    feed = Feed.model_validate_json(handed.definition) if handed.definition else None
+    with suppress(NotFound, Invalid):
+        feed = feed_named(handed.feed) if handed.feed else feed
+    with suppress(Invalid):
+        for document in files.documents("", file, feed if handed.feed else None):
+            with suppress(Invalid):
+                read = files.entries(document, feed)
+                if isinstance(read, Iterator):
+                    yield from (each.observable.value for each in read if isinstance(each, Found))
 
 
 async def erase(

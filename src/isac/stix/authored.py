@@ -13,7 +13,7 @@ from uuid import UUID, uuid5
 import orjson
 
 from isac import times
-from isac.stix import markings, objects, observables
+from isac.stix import markings, objects, observables, patterns
 from isac.stix.markings import TLP
 from isac.stix.observables import Observable
 
@@ -22,6 +22,9 @@ _NAMESPACE = UUID("3c208431-5efa-43be-8e33-b6b367f0f4ff")
 
 #: A link, or an external-reference as STIX writes it.
 Reference = str | Mapping[str, str]
+
+#: what a course of action is called, before its value
+_ABOUT = "What to do about "
 
 #: All that a notice says: no reason, which may be what was withdrawn.
 NOTICE = "This object has been withdrawn from this audience; please stop using it."
@@ -59,6 +62,21 @@ def derived_id(source: str, original: str) -> str:
 
 def _minted(kind: str, source: str, value: str, generation: int) -> str:
     return f"{kind}--{uuid5(_NAMESPACE, orjson.dumps([kind, source, value, generation]).decode())}"
+
+
+def values(body: Mapping[str, Any]) -> list[str]:
+    """The observables, or the number, that a list's line named of which we made this; nothing for a relationship.
+
+    Raises ValueError for a pattern that is not ours.
+    """
+    match body["type"]:
+        case "indicator":
+            return [each.value for each in patterns.check(body["pattern"]).observables]
+        case "course-of-action":
+            return [body["name"].removeprefix(_ABOUT)]
+        case "vulnerability" | "identity":
+            return [each["external_id"] for each in body.get("external_references", [])[:1] if "external_id" in each]
+    return []
 
 
 def identity(
@@ -191,7 +209,7 @@ def course_of_action(
     """What a source says is to be done about a value."""
     return _written(
         _head("course-of-action", action_id(source, value, generation), producer, created, modified),
-        name=f"What to do about {value}",
+        name=_ABOUT + value,
         description=f"{action}\n\nDue by {due:%Y-%m-%d}." if due else action,
         object_marking_refs=markings.refs(tlp),
     )

@@ -148,15 +148,27 @@ async def stored(conn: Connection, thing: Thing) -> tuple[list[bytes], list[int]
     return [raw for raw, _ in rows], sorted({organization for _, organization in rows})
 
 
-async def payloads(conn: Connection, but: Collection[int]) -> list[tuple[int, list[int]]]:
-    """Everything but these that is kept as it came, and the organizations that handed it in."""
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """Who handed a payload in, and how it was read."""
+
+    #: database key
+    organization: int
+    #: by its name; and a definition of whoever handed it in, in JSON
+    feed: str | None
+    definition: str | None
+
+
+async def payloads(conn: Connection, but: Collection[int]) -> list[tuple[int, list[Handed]]]:
+    """Everything but these that is kept as it came."""
     rows = await fetch(
         conn,
-        """SELECT p.pk, ARRAY(SELECT DISTINCT organization FROM submissions WHERE payload = p.pk) FROM payloads p
+        """SELECT p.pk, (SELECT jsonb_agg(DISTINCT jsonb_build_array(organization, feed, definition))
+                         FROM submissions WHERE payload = p.pk) FROM payloads p
            WHERE p.pk <> ALL(%s) AND EXISTS (SELECT FROM payload_pieces WHERE payload = p.pk) ORDER BY p.pk""",
         (list(but),),
     )
-    return [(pk, list(organizations)) for pk, organizations in rows]
+    return [(pk, [Handed(*each) for each in handed or ()]) for pk, handed in rows]
 
 
 async def since(conn: Connection, public_id: str) -> set[str]:
@@ -200,7 +212,8 @@ async def erase_rest(
     `carriers` are payloads that are known to hold the objects. Runs in the caller's transaction, which must not have
     the log's lock. Raises NotFound for a submission that is unknown.
     """
-    named = set[int]()
+    # First what takes long, before anybody has to wait for a row.
+    named = await _naming(conn, things)
     for public_id in public_ids:
         rows = await fetch(conn, "SELECT pk FROM submissions WHERE id = %s::uuid", (as_uuid(public_id),))
         if not rows:
@@ -210,7 +223,7 @@ async def erase_rest(
     for thing in things:
         number, brought = await _erase_held(conn, thing, by)
         held += number
-        named |= brought | await _naming(conn, thing)
+        named |= brought
     rows = await fetch(
         conn, "SELECT payload FROM submissions WHERE pk = ANY(%s) AND payload IS NOT NULL", (list(named),)
     )
@@ -272,20 +285,30 @@ async def _erase_held(conn: Connection, thing: Thing, by: By) -> tuple[int, set[
     return len(pks), {*first, *pending}
 
 
-async def _naming(conn: Connection, thing: Thing) -> set[int]:
-    """The submissions that brought what is or was erased of an object, and those whose reports name it."""
+async def _naming(conn: Connection, things: Sequence[Thing]) -> set[int]:
+    """The submissions that brought what is or was erased of these objects, and those whose reports name one."""
+    named = set[int]()
+    for thing in things:
+        rows = await fetch(
+            conn,
+            """SELECT v.submission
+               FROM versions v JOIN objects o ON o.pk = v.object JOIN producers p ON p.pk = v.producer
+               WHERE o.stix_id = %(id)s AND v.submission IS NOT NULL AND (octet_length(v.raw) = 0 OR (
+                     (%(producer)s::text IS NULL OR p.identity = %(producer)s)
+                     AND (%(modified)s::bigint IS NULL OR v.modified = %(modified)s)))""",
+            {"id": thing.stix_id, "producer": thing.producer, "modified": thing.modified},
+        )
+        named.update(pk for (pk,) in rows)
+    # All of them at once: each report is unpacked for it.
     rows = await fetch(
         conn,
-        """SELECT v.submission FROM versions v JOIN objects o ON o.pk = v.object JOIN producers p ON p.pk = v.producer
-            WHERE o.stix_id = %(id)s AND v.submission IS NOT NULL AND (octet_length(v.raw) = 0 OR (
-                  (%(producer)s::text IS NULL OR p.identity = %(producer)s)
-                  AND (%(modified)s::bigint IS NULL OR v.modified = %(modified)s)))
-           UNION
-           SELECT pk FROM submissions WHERE position(convert_to(%(id)s, 'UTF8') IN report) > 0
-                                         OR position(convert_to(%(id)s, 'UTF8') IN details) > 0""",
-        {"id": thing.stix_id, "producer": thing.producer, "modified": thing.modified},
+        """SELECT pk FROM submissions WHERE EXISTS (
+             SELECT FROM unnest(%s::text[]) AS id
+              WHERE position(convert_to(id, 'UTF8') IN report) > 0
+                 OR position(convert_to(id, 'UTF8') IN details) > 0)""",
+        ([thing.stix_id for thing in things],),
     )
-    return {pk for (pk,) in rows}
+    return named | {pk for (pk,) in rows}
 
 
 async def _empty(conn: Connection, pks: Sequence[int], by: By) -> list[tuple[str, int]]:

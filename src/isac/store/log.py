@@ -334,16 +334,16 @@ async def erase(
     """
     change = (await facts.lock(conn, [stix_id]))[stix_id]
     # What began or was given out meanwhile is asked for by this date.
-    by = dataclasses.replace(by, at=times.now())
+    done = dataclasses.replace(by, at=times.now())
     versions = [v for v in change.facts.versions if producer in (None, v.producer) and modified in (None, v.modified)]
     pks = [version.pk for version in versions]
     gone = await erasure.overwrite(conn, change, pks)
     digests = [bytes.fromhex(each.sha256) for each in gone]
-    await erasure.keep_out(conn, change, Erased(producer, modified, frozenset(digests)), by)
+    await erasure.keep_out(conn, change, Erased(producer, modified, frozenset(digests)), done)
     for each in gone:
         stood = "; ".join(f"seq {seq} for {code}, dated {date}" for code, seq, date in each.rows) or "it stood nowhere"
         said = f"{by.reason} (producer {each.producer}, SHA-256 {each.sha256}, {stood})"
-        await audit.record(conn, by.actor, "erase", f"{stix_id} {each.version}", said, by.at)
+        await audit.record(conn, by.actor, "erase", f"{stix_id} {each.version}", said, done.at)
     leaving = [(row.seq, True) for row in change.facts.rows if row.version in pks]
     change.facts, lost = without(change.facts, versions, await facts.stood(conn, change))
     change.lost.extend(lost)
