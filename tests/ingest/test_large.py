@@ -176,19 +176,28 @@ def test_a_file_that_is_written_while_it_is_read_is_refused(tmp_path: Path, writ
         text[:]
 
 
-def test_a_list_that_is_written_anew_while_it_is_taken_in_is_not_archived(desk: Desk, tmp_path: Path) -> None:
+def test_a_file_that_is_written_anew_while_it_is_taken_in_is_not_archived(desk: Desk, tmp_path: Path) -> None:
     """What would be kept is not what was taken in."""
-    first, second = ("".join(f"https://{n}.{word}.example/{'a' * 3000}\n" for n in range(400)) for word in "ab")
-    (tmp_path / "list.txt").write_text(first)
-    (payload,) = files.payloads(tmp_path / "list.txt")
+    first, second = (bundle(16_000, word) for word in ("first", "other"))
+    (tmp_path / "bundle.json").write_text(first)
+    (payload,) = files.payloads(tmp_path / "bundle.json")
     us, steward = desk.shelf("us"), desk.actor("isac_steward")
 
     def write(_: int) -> None:
-        (tmp_path / "list.txt").write_text(second)
+        (tmp_path / "bundle.json").write_text(second)
 
     with pytest.raises(Invalid, match="was changed while it was read"):
-        desk.run(files.ingest(desk.pool, payload, us, steward, "x", sample=True, progress=write))
+        desk.run(files.ingest(desk.pool, payload, us, steward, "x", progress=write))
     assert rows(desk.url, f"SELECT count(*) FROM payloads WHERE size = {len(first)}") == [(0,)]
+
+
+def bundle(number: int, word: str) -> str:
+    """More than is judged before the first of it is written."""
+    when = "2026-01-02T03:04:05.000Z"
+    head = {"type": "note", "spec_version": "2.1", "created": when, "modified": when, "content": word * 10}
+    ids = (f"note--{uuid.uuid4()}" for _ in range(number))
+    objects = [{**head, "id": each, "object_refs": [each]} for each in ids]
+    return json.dumps({"type": "bundle", "id": f"bundle--{uuid.uuid4()}", "objects": objects})
 
 
 def test_what_is_written_piece_by_piece_is_read_like_a_list() -> None:

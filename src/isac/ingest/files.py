@@ -40,7 +40,7 @@ T = TypeVar("T")
 MAX_BYTES = 4 * 1024 * 1024 * 1024
 #: files in an archive: the largest feeds of events have some ten thousand
 _MAX_FILES = 100_000
-_LONGEST_NAME = 200
+_LONGEST_NAME = 1000
 #: objects from which on a second process pays for its start
 LARGE = 5_000
 _GZIP = b"\x1f\x8b"
