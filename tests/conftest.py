@@ -164,8 +164,8 @@ def living_in(folder: Path) -> list[str]:
 
 @pytest.fixture
 def people(template: dict[str, Person]) -> dict[str, Person]:
-    """Keys by name: see PEOPLE."""
-    return template
+    """Keys by name: see PEOPLE. A dictionary of its own, for a test may add somebody."""
+    return dict(template)
 
 
 @pytest.fixture

@@ -227,10 +227,15 @@ def test_a_server_that_is_away_is_one_sentence(url: str, why: str) -> None:
 
 def test_a_server_without_https_is_one_sentence() -> None:
     async def both() -> None:
-        async def respond(one: Asked, out: asyncio.StreamWriter) -> None:
-            out.write(taken())
+        async def refuse(reader: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
+            await reader.read(16)
+            out.write(says("400 Bad Request"))
+            out.close()
+            await out.wait_closed()
 
-        async with source(respond) as server, Client(server.address.replace("http:", "https:"), KEY) as ours:
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server, Client(f"https://127.0.0.1:{port}", KEY) as ours:
             await ours.submit(b"x", TABLE, {})
 
     with pytest.raises(Unreachable, match="does not speak HTTPS as it should: are the address and its port right"):

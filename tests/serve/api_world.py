@@ -20,7 +20,7 @@ class World:
     """A server, and everybody who has a key; the tests of this file share it."""
 
     def __init__(self, url: str, server: Running, people: dict[str, Person]) -> None:
-        self.url, self.server, self.people = url, server, people
+        self.url, self.server, self.people = url, server, dict(people)
         self._clients: dict[str, httpx2.Client] = {}
 
     def ask(self, name: str) -> httpx2.Client:
