@@ -174,7 +174,7 @@ def test_whoever_takes_in_says_so_and_what_was_thought_dead_ends_as_it_is(
             return await submissions.status(conn, outcome.id, asking)
 
     status = run(go())
-    assert (status.success, status.failure, status.complete) == (3000, 0, True)
+    assert (status.success, status.failure, status.complete) == (10_000, 0, True)
     assert ended == [status.id]
 
 
