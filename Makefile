@@ -21,7 +21,7 @@ demo: install
 	@exec $(V)/isac demo --port $(PORT)
 
 test: install
-	@$(V)/python -m pytest -n 2 $(ARGS)
+	@$(V)/python -m pytest -n 3 $(ARGS)
 
 lint: install
 	$(V)/ruff check .
