@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from isac import logs
 from isac.errors import IsacError
@@ -33,21 +33,14 @@ class Application(FastAPI):
         self.fast = Fast(super().__call__, taxii.ROOT)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = False
-
-        async def sending(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
         try:
-            await self.fast(scope, receive, sending)
+            await self.fast(scope, receive, send)
         except BaseException:
             # Whatever it is: what broke since the server is told to stop is no fault of the program's.
             if scope["type"] != "http" or not wire.is_stopping():
                 raise
-            if not begun:
-                answer = wire.error_answer(wire.STOPPING, str(uuid.uuid4()), scope["method"], scope["path"])
+            answer = wire.error_answer(wire.STOPPING, str(uuid.uuid4()), scope["method"], scope["path"])
+            with contextlib.suppress(RuntimeError):  # an answer had begun, and nothing can be said any more
                 await answer(scope, receive, send)
 
 
