@@ -395,6 +395,7 @@ def test_it_is_refused_with_a_reason_whoever_brings_it_and_nothing_of_it_is_kept
         (one, {"free": True}),
         # For another reason it would be refused as well.
         ({**one, "modified": "yesterday"}, {}),
+        ({**one, "object_marking_refs": "none"}, {}),
         ({**one, "id": one["id"].upper().replace("TOOL", "tool"), "spec_version": "2.2"}, {}),
     ):
         (reading,) = desk.take(bundle(again, tool(name="beside")), **how)

@@ -8,7 +8,7 @@ import asyncio
 import re
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,7 +19,7 @@ import orjson
 
 from isac import times
 from isac.ingest import owners
-from isac.ingest.judging import Batch, Judge, Second, holding, judged, line, look_over, second_process
+from isac.ingest.judging import Batch, Judge, Second, holding, json_objects, judged, line, look_over, second_process
 from isac.policy.actors import Actor, Audience, Role
 from isac.policy.admit import ERASED, Admission, Arrival, Move, Poster, was_erased
 from isac.policy.screen import Survey, default_tlp
@@ -233,16 +233,11 @@ async def erased_since(conn: Connection, public_id: str, pieces: Sequence[bytes]
     To be asked in the transaction that writes down what came, or words of it.
     """
     ids = await erasure.since(conn, public_id)
-    return bool(ids) and await asyncio.to_thread(lambda: any(_id(piece) in ids for piece in pieces))
+    return bool(ids) and await asyncio.to_thread(_names_one, pieces, ids)
 
 
-def _id(piece: bytes) -> str:
-    """In small letters; nothing where there is none."""
-    try:
-        body = orjson.loads(piece)
-    except orjson.JSONDecodeError:
-        return ""
-    return str(body.get("id", "")).lower() if isinstance(body, dict) else ""
+def _names_one(pieces: Iterable[bytes], ids: Collection[str]) -> bool:
+    return any(str(body.get("id", "")).lower() in ids for body in json_objects(pieces))
 
 
 async def without_erased(conn: Connection, batch: Batch, now: datetime) -> Batch:

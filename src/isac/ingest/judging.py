@@ -139,7 +139,7 @@ class Judge:
 
     def _refuse(self, batch: Batch, piece: bytes, reason: str) -> None:
         batch.count += 1
-        body = next(_bodies([piece]), {})
+        body = next(json_objects([piece]), {})
         stix_id, version = body.get("id"), body.get("modified") or body.get("created")
         batch.refusals.append(
             line(
@@ -415,15 +415,19 @@ def _says_nothing(piece: bytes) -> bool:
     return b"\\" not in piece
 
 
-def _bodies(pieces: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+def json_objects(pieces: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     """The pieces that are JSON objects; a large submission is never held parsed."""
     for piece in pieces:
         try:
             body = orjson.loads(piece)
         except orjson.JSONDecodeError:
             continue  # it is refused, with its reason, when its turn comes
-        if isinstance(body, dict) and _is_plausible(body):
+        if isinstance(body, dict):
             yield body
+
+
+def _bodies(pieces: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    return filter(_is_plausible, json_objects(pieces))
 
 
 def _is_plausible(body: dict[str, Any]) -> bool:

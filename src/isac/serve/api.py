@@ -22,6 +22,7 @@ from isac.ingest import extracting, files
 from isac.ingest.extracting import Extract
 from isac.ingest.files import Reading
 from isac.ingest.intake import erased_since
+from isac.ingest.judging import json_objects
 from isac.package_data import package_data
 from isac.policy.actors import Actor, may_release
 from isac.policy.values import Finding
@@ -212,11 +213,9 @@ def _names(reading: Reading, pieces: Sequence[bytes]) -> dict[str, str]:
     lists = (lines for lines in (outcome.failures, outcome.pendings) if len(lines) <= LINES)
     wanted = {line["id"].lower() for lines in lists for line in lines}
     names: dict[str, str] = {}
-    for piece in pieces if wanted and not outcome.unkept else ():
-        with contextlib.suppress(orjson.JSONDecodeError):
-            body = orjson.loads(piece)
-            if isinstance(body, dict) and isinstance(body.get("name"), str) and str(body.get("id")).lower() in wanted:
-                names[body["id"].lower()] = body["name"][:_LONGEST_NAME]
+    for body in json_objects(pieces) if wanted and not outcome.unkept else ():
+        if isinstance(body.get("name"), str) and str(body.get("id")).lower() in wanted:
+            names[body["id"].lower()] = body["name"][:_LONGEST_NAME]
     return names
 
 
