@@ -11,41 +11,26 @@ from tests.conftest import Person
 from tests.ingest import sources_desk
 from tests.ingest.conftest import Desk
 from tests.ingest.test_intake import JANUARY, MARKED, body, in_minutes, marking
+from tests.store.register import Register
 
 from isac import times
 from isac.ingest import intake, later, owners
 from isac.ingest.feeds import Feed
-from isac.policy import assets as policy
 from isac.policy.alerts import Alert
 from isac.stix.markings import TLP
-from isac.store import alerts, assets, submissions
+from isac.store import alerts, submissions
 from isac.store.database import Pool
 from isac.store.facts import fetch
 
 ELM, OAK, BIRCH = "Elm County Clerk", "Oak County Clerk", "Birch County Clerk"
 
 
-class Watch:
-    """The register and the alerts of one database."""
-
-    def __init__(self, pool: Pool, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
-        self.pool, self.run = pool, run
-        self.owners = {owner.name: owner for owner in self._do(assets.by_code).values()}
-
-    def _do(self, work: Callable[..., Coroutine[Any, Any, Any]], *words: Any, **more: Any) -> Any:
-        async def inside() -> Any:
-            async with self.pool.connection() as conn, conn.transaction():
-                return await work(conn, *words, **more)
-
-        return self.run(inside())
-
-    def add(self, name: str, *owned: str) -> None:
-        wanted = [policy.asset(*each.split(" ", 1)) for each in owned]
-        self._do(assets.register, self.owners[name], wanted, "test", times.now(), trusted=True)
+class Watch(Register):
+    """The register, and the alerts."""
 
     def told(self, name: str) -> list[tuple[str | None, str | None, str | None]]:
         """Value, object and audience of each alert, the oldest first."""
-        found: list[Alert] = self._do(alerts.page, self.owners[name])
+        found: list[Alert] = self.do(alerts.page, self.owners[name])
         return [(each.value, each.stix_id, each.audience) for each in reversed(found)]
 
     def look_back(self, *, minutes: int = 1) -> int:
@@ -163,11 +148,11 @@ def test_who_registers_later_is_told_of_what_stands_and_is_held_once(desk: Desk,
 def test_a_look_back_waits_for_who_may_not_know_of_the_asset(desk: Desk, watch: Watch) -> None:
     one = named("elmcounty.example")
     desk.take(one, sample=True)
-    opened = watch._do(submissions.begin, desk.actor("isac_steward"), desk.shelf("us").own.pk, "a test", times.now())
+    opened = watch.do(submissions.begin, desk.actor("isac_steward"), desk.shelf("us").own.pk, "a test", times.now())
     watch.add(ELM, "domain elmcounty.example")
     assert watch.look_back() == 0
 
-    watch._do(submissions.complete, opened[0], {}, times.now())
+    watch.do(submissions.complete, opened[0], {}, times.now())
     assert watch.look_back() > 0
     assert [stix_id for _, stix_id, _ in watch.told(ELM)] == [one["id"]]
 
@@ -195,4 +180,4 @@ def test_where_nobody_registered_anything_nothing_is_looked_at(desk: Desk, watch
     assert watch.run(judged()) is False
     watch.add(ELM, "domain elmcounty.example")
     assert watch.run(judged()) is True
-    assert watch._do(fetch, "SELECT count(*) FROM alerts") == [(0,)]
+    assert watch.do(fetch, "SELECT count(*) FROM alerts") == [(0,)]
